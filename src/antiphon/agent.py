@@ -1,0 +1,692 @@
+"""An agent's own database, in one object: remember, recall, prove, verify, forget."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from antiphon.domains.memory import MEMORIES, PEOPLE, commands, declare
+from antiphon.engines.sqlite.search import SqliteText
+from antiphon.home import AgentRecord, Home
+from antiphon.knowledge import recall as recalling
+from antiphon.log import kinds
+from antiphon.log.append import Appended
+from antiphon.log.store import LogHead, LogRole
+from antiphon.log.verify import Verdict
+from antiphon.model import times
+from antiphon.model.errors import InvalidInput, NotFound
+from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, decode_body
+from antiphon.model.note import Checkpoint
+from antiphon.model.text import entity_text, event_text, id_text, parse_entity, parse_event
+from antiphon.model.times import Time
+from antiphon.replica import archive, enrol, prove
+from antiphon.replica import forget as forgetting
+from antiphon.replica.core import Batch, Replica
+from antiphon.views.commands import convert, draft_of
+from antiphon.views.domain import Domain
+from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What was recorded: the event, the entity it is about (None when none), and when. *Units*: ms since 1970."""
+
+    event: str
+    entity: str | None
+    recorded_ms: int
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """One answer of `recall`, best first; `event` can be proved."""
+
+    event: str
+    author: str
+    time: str
+    text: str
+    score: float
+    entity: str
+    table: str
+    type: str
+    namespace: str
+    significance: float | None
+    superseded_by: str | None
+
+
+class Agent:
+    """One agent. Threads may share it; several processes may open the same agent at once."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        record: AgentRecord,
+        *,
+        principal: Callable[[], Replica | None] = lambda: None,
+        closer: Callable[[], None] | None = None,
+    ) -> None:
+        self.replica = replica
+        self.record_of_agent = record
+        self._principal = principal
+        self._closer = closer
+        self._text = SqliteText(replica.file, replica.tables)
+        self._log: bytes | None = None
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        home: Path | str | None = None,
+        passphrase: str | None = None,
+        domains: Iterable[Domain] = (),
+        **world: Any,
+    ) -> Agent:
+        """A new agent in this home (made when it is not there). Raises Conflict when the name is taken."""
+        place = Home.open(home, create=True, passphrase=passphrase, domains=domains, **world)
+        return cls._in(place, *place.create_agent(name))
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        home: Path | str | None = None,
+        create: bool = False,
+        passphrase: str | None = None,
+        domains: Iterable[Domain] = (),
+        read_only: bool = False,
+        **world: Any,
+    ) -> Agent:
+        """An agent of this home; with `create`, made when it is not there. Raises NotFound, WrongKey, Busy."""
+        place = Home.open(home, create=create, passphrase=passphrase, domains=domains, **world)
+        if create and not place.path_of(name).exists():
+            return cls._in(place, *place.create_agent(name))
+        return cls._in(place, *place.open_agent(name, read_only=read_only))
+
+    @classmethod
+    def _in(cls, home: Home, replica: Replica, record: AgentRecord) -> Agent:
+        def principal() -> Replica | None:
+            return home.principal() if home.principal_path.exists() else None
+
+        return cls(replica, record, principal=principal, closer=home.close)
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, {id_text(self.record_of_agent.agent)})"
+
+    def close(self) -> None:
+        """Packs what is loose and closes the file."""
+        if self._closer is not None:
+            self.replica.tidy()
+            self.replica.close()
+            self._closer()
+
+    @property
+    def name(self) -> str:
+        """The name it goes by in its home."""
+        return self.record_of_agent.name
+
+    @property
+    def id(self) -> str:
+        """Its id: the hash of its inception statement."""
+        return id_text(self.record_of_agent.agent)
+
+    @property
+    def principal(self) -> str:
+        """Its principal's id: what somebody else needs to check a proof."""
+        return id_text(self.record_of_agent.principal)
+
+    @property
+    def log_id(self) -> bytes:
+        """The log this copy of the agent writes; a clone or a restored backup starts one of its own here."""
+        if self._log is None:
+            self._log = self._writing_log()
+        return self._log
+
+    def _writing_log(self) -> bytes:
+        own = self._heads(LogRole.OWN)
+        if own:
+            return own[-1].id
+        if self.replica.file.read_only:
+            past = self._heads(LogRole.PAST)
+            return past[-1].id
+        head = enrol.new_instance(self.replica, self.record_of_agent.agent, self._principal())
+        with self.replica.transaction():
+            self.replica.name_log(head.no, self.name)
+        return head.id
+
+    def _heads(self, *roles: LogRole) -> list[LogHead]:
+        wanted = roles or (LogRole.OWN, LogRole.PAST)
+        return [
+            head for head in self.replica.heads() if head.owner == self.record_of_agent.agent and head.role in wanted
+        ]
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def _commit(self, drafted: Sequence[tuple[Draft, Any]]) -> list[Recorded]:
+        if not drafted:
+            return []
+        batch = Batch(self.log_id, [draft for draft, _ in drafted], [body for _, body in drafted])
+        return receipts(self.replica.commit(batch))
+
+    def remember(
+        self,
+        text: str,
+        *,
+        type: str = "memory",
+        significance: float = 0.5,
+        namespace: str = "",
+        user: str | None = None,
+        tags: Sequence[str] | None = None,
+        emotional_context: str | None = None,
+        loop_context: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        expires: Time | None = None,
+        occurred: Time | None = None,
+        supersedes: str | None = None,
+        sources: Sequence[str] = (),
+    ) -> Recorded:
+        """A memory, on disk when this returns. `user` is a person's name (kept as a pseudonym); `supersedes` the
+        entity of the memory that this corrects; `sources` the events it was derived from (forgotten with them).
+        """
+        with self.batch() as batch:
+            batch.remember(
+                text, type=type, significance=significance, namespace=namespace, user=user, tags=tags,
+                emotional_context=emotional_context, loop_context=loop_context, metadata=metadata, expires=expires,
+                occurred=occurred, supersedes=supersedes, sources=sources,
+            )  # fmt: skip
+        return batch.recorded[-1]
+
+    def update(self, memory: str, **changes: Any) -> Recorded:
+        """New values for some fields of a memory (text, type, significance, namespace, tags, metadata, expires, …)."""
+        key = parse_entity(memory)
+        row = self._row(key)
+        if "expires" in changes and changes["expires"] is not None:
+            changes["expires"] = times.to_ms(changes["expires"])
+        return self._commit([commands.update(key, user=row.values["user"], changes=changes)])[0]
+
+    def supersede(self, memory: str, text: str, **fields: Any) -> Recorded:
+        """A correction: a new memory that ranks above the old one, which stays in history."""
+        return self.remember(text, supersedes=memory, **fields)
+
+    def reflect(
+        self,
+        prompt: str,
+        response: str | None = None,
+        *,
+        memory_context: str | None = None,
+        emotional_state: str | None = None,
+        insights: str | None = None,
+        occurred: Time | None = None,
+        sources: Sequence[str] = (),
+    ) -> Recorded:
+        """A reflection: a question the agent put to itself, and what came of it."""
+        drafted = commands.reflect(
+            prompt, response, memory_context=memory_context, emotional_state=emotional_state, insights=insights,
+            occurred=None if occurred is None else times.to_ms(occurred), refs=self._source_refs(sources),
+        )  # fmt: skip
+        return self._commit([drafted])[0]
+
+    def shift_tone(
+        self,
+        to_tone: str,
+        *,
+        from_tone: str | None = None,
+        trigger_type: str | None = None,
+        trigger_content: str | None = None,
+        magnitude: float | None = None,
+        occurred: Time | None = None,
+    ) -> Recorded:
+        """A move from one emotional tone to another."""
+        drafted = commands.shift_tone(
+            to_tone, from_tone=from_tone, trigger_type=trigger_type, trigger_content=trigger_content,
+            magnitude=magnitude, occurred=None if occurred is None else times.to_ms(occurred),
+        )  # fmt: skip
+        return self._commit([drafted])[0]
+
+    def record(
+        self,
+        kind: str,
+        body: Any,
+        *,
+        entity: str | None = None,
+        occurred: Time | None = None,
+        about: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        scope: Scope = Scope.PRIVATE,
+    ) -> Recorded:
+        """An event of one of the declared kinds; about an existing entity, or (without one) about a new one.
+
+        `about` are people's names, kept as pseudonyms. Raises InvalidInput when the body does not fit its kind.
+        """
+        declared = self.replica.registry.kind(kind)
+        value = convert(declared, body)
+        people = [self._person(label) for label in about]
+        draft = draft_of(
+            declared,
+            value,
+            entity=NEW if entity is None else parse_entity(entity),
+            occurred=None if occurred is None else times.to_ms(occurred),
+            about=tuple(sorted({person for person, _ in people})) or None,
+            refs=self._source_refs(sources),
+            scope=scope,
+        )
+        named = [drafted for _, drafted in people if drafted is not None]
+        return self._commit([*named, (draft, value)])[-1]
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Writing]:
+        """Collects commands; commits them together (one checkpoint, one wait for the disk) when the block ends."""
+        writing = Writing(self)
+        yield writing
+        writing.recorded = self._commit(writing.drafted)
+
+    def compress(
+        self, *, older_than: str = "30d", significance_max: float = 0.3, namespace: str | None = None
+    ) -> list[Recorded]:
+        """Folds old, insignificant memories into summaries by rule, up to 64 each; summaries name their sources."""
+        before = self.replica.clock.now_ms() - times.age_ms(older_than)
+        made: list[Recorded] = []
+        for group in self._compressible(before, significance_max, namespace):
+            refs = tuple(self._ref(Role.SOURCE, row.log, row.seq) for row in group)
+            made += self._commit([commands.summarize(group, refs)])
+        return made
+
+    def _compressible(self, before: int, most: float, namespace: str | None) -> Iterator[list[StoredRow]]:
+        equal: dict[str, Any] = {"compressed": 0}
+        if namespace is not None:
+            equal["namespace"] = namespace
+        rows = self.replica.tables.select(
+            MEMORIES, equal, order="timestamp", limit=1_000_000, logs=[head.no for head in self._heads()]
+        )
+        groups: dict[tuple[Any, ...], list[StoredRow]] = {}
+        for row in rows:
+            values = row.values
+            fits = (
+                values["timestamp"] < before and (values["significance"] or 0) <= most and values["type"] != "summary"
+            )
+            if fits and values["superseded_by"] is None:
+                groups.setdefault((values["namespace"], values["user"]), []).append(row)
+        step = commands.SUMMARY_SOURCES_MAX
+        for group in groups.values():
+            for at in range(0, len(group), step):
+                if len(group[at : at + step]) > 1:
+                    yield group[at : at + step]
+
+    # -- people, refs --------------------------------------------------------------------------------------------
+
+    def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
+        """A person's pseudonym, with the event that names it when it is new."""
+        if not label:
+            raise InvalidInput("a person is named by text that is not empty")
+        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1, logs=self._log_numbers())
+        if found:
+            return found[0].values["id"], None
+        person = self.replica.entropy.bytes(16)
+        return person, commands.name_person(person, label)
+
+    def _log_numbers(self) -> list[int]:
+        return [head.no for head in self._heads()]
+
+    def pseudonym(self, label: str) -> bytes | None:
+        """The pseudonym that stands for a person here, None when nothing was recorded about them."""
+        person, drafted = self._person(label)
+        return person if drafted is None else None
+
+    def _place(self, event: str) -> tuple[LogHead, int]:
+        """The log and seq of an event id, or of a bare seq in this agent's own log."""
+        if event.isascii() and event.isdigit():
+            return self.replica.head(self.log_id), int(event)
+        log, seq = parse_event(event)
+        return self.replica.head(log), seq
+
+    def _source_refs(self, events: Sequence[str]) -> tuple[Ref, ...] | None:
+        if not events:
+            return None
+        places = [self._place(event) for event in events]
+        return tuple(self._ref(Role.SOURCE, head.no, seq) for head, seq in places)
+
+    def _ref(self, role: Role, no: int, seq: int) -> Ref:
+        head = self.replica.head_no(no)
+        return Ref(role, head.id, seq, self.replica.reader.leaf(head, seq))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        since: Time | None = None,
+        until: Time | None = None,
+        kind: str | Sequence[str] = (),
+        namespace: str | None = None,
+        user: str | None = None,
+        entity: str | None = None,
+    ) -> list[Memory]:
+        """What this agent knows about a question, best first. Everything acknowledged is found: a backlog is indexed
+        before the answer.
+        """
+        person = None
+        if user is not None:
+            person = self.pseudonym(user)
+            if person is None:
+                return []
+        question = recalling.Question(
+            query,
+            limit,
+            tuple(self._log_numbers()),
+            None if since is None else times.to_ms(since),
+            None if until is None else times.to_ms(until),
+            (kind,) if isinstance(kind, str) else tuple(kind),
+            namespace,
+            person,
+            None if entity is None else parse_entity(entity),
+        )
+        return recall_in(self.replica, self._text, question)
+
+    def get(self, entity: str) -> dict[str, Any] | None:
+        """The row of an entity, from whichever table holds it, with the event it speaks by; None when there is none."""
+        key = parse_entity(entity)
+        for table in self.replica.registry.tables.values():
+            row = self.replica.tables.row(table, key)
+            if row is not None:
+                event = event_text(self.replica.head_no(row.log).id, row.seq)
+                return {"table": table.name, "event": event, **row.values}
+        return None
+
+    def _row(self, key: bytes) -> StoredRow:
+        row = self.replica.tables.row(MEMORIES, key)
+        if row is None:
+            raise NotFound(f"there is no memory {entity_text(key)}")
+        return row
+
+    def event(self, event: str) -> Event:
+        """One event by its id (or its seq in this agent's log). Raises NotFound when it is not, or no longer, there."""
+        head, seq = self._place(event)
+        return self.replica.event(head.id, seq)
+
+    def history(self, entity: str) -> list[Event]:
+        """Everything recorded about an entity, in order: how it came to be what it is."""
+        key = parse_entity(entity)
+        places = set(self.replica.mentions.find(of_entity(key)))
+        for head in self._heads():
+            seq = self.replica.reader.find_entity(head, key)
+            if seq is not None:
+                places.add((head.no, seq))
+        events = []
+        for no, seq in places:
+            with contextlib.suppress(NotFound):
+                events.append(self.replica.reader.event(self.replica.head_no(no), seq))
+        return sorted(events, key=lambda event: (event.stamp, event.log, event.seq))
+
+    def log(self, *, after: int = -1, limit: int | None = None) -> Iterator[Event]:
+        """The events of this agent's log behind seq `after`, in order; forgotten ones are left out."""
+        head = self.replica.head(self.log_id)
+        last = None if limit is None else after + 1 + limit
+        return self.replica.reader.events(head, after + 1, last)
+
+    # -- proving -------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint (a C2SP note). Keep it elsewhere: `verify(since=…)` then finds a rollback."""
+        return prove.hand_out_checkpoint(self.replica, self.log_id)
+
+    def prove(self, event: str) -> bytes:
+        """A proof file that this event is in the log, checkable by anyone with `antiphon.verify_proof`."""
+        head, seq = self._place(event)
+        return prove.prove_event(self.replica, head.id, seq, principal_log=self.record_of_agent.principal_log)
+
+    def prove_growth(self, since: bytes) -> bytes:
+        """A proof file that the log under an older checkpoint is a prefix of today's."""
+        return prove.prove_growth(self.replica, since, principal_log=self.record_of_agent.principal_log)
+
+    def verify(self, *, since: bytes | None = None, progress: Callable[[int], None] = lambda count: None) -> Verdict:
+        """Hashes the whole log again; names the first bad block. With an older checkpoint, finds a rollback too."""
+        worst: Verdict | None = None
+        for head in self._heads():
+            checked = prove.verify_log_of(
+                self.replica,
+                head,
+                since=since if since is not None and prove.is_about(since, head) else None,
+                principal_log=self.record_of_agent.principal_log,
+                progress=progress,
+            )
+            if worst is None or (worst.ok and not checked.ok) or (worst.ok and head.id == self.log_id):
+                worst = checked
+        if worst is None:
+            raise NotFound("this agent has no log here")
+        if since is not None and not any(prove.is_about(since, head) for head in self._heads()):
+            raise InvalidInput("the checkpoint given is of another log")
+        return worst
+
+    # -- forgetting ----------------------------------------------------------------------------------------------
+
+    def forget(
+        self,
+        event: str | Sequence[str] = (),
+        *,
+        entity: str | None = None,
+        person: str | None = None,
+        older_than: str | None = None,
+        reason: str | None = None,
+    ) -> forgetting.Forgotten:
+        """Erases events, everything about an entity or a person, or everything older than an age, and what was
+        derived from them; place by place. It cannot be undone. Raises NotFound when there is nothing to forget.
+        """
+        targets: set[tuple[int, int]] = set()
+        for item in (event,) if isinstance(event, str) else event:
+            head, seq = self._place(item)
+            self.replica.event(head.id, seq)
+            targets.add((head.no, seq))
+        if entity is not None:
+            numbers = {head.id: head.no for head in self._heads()}
+            targets |= {(numbers[found.log], found.seq) for found in self.history(entity) if found.log in numbers}
+        if person is not None:
+            pseudonym = self.pseudonym(person)
+            if pseudonym is not None:
+                targets |= set(self.replica.mentions.find(of_person(pseudonym)))
+        if older_than is not None:
+            targets |= self._older(self.replica.clock.now_ms() - times.age_ms(older_than))
+        if not targets:
+            raise NotFound("there is nothing to forget: no event matches")
+        code = reason or ("person" if person else "expired" if older_than else "asked")
+        done = forgetting.forget(self.replica, targets, reason=code, principal=self._principal_for(targets))
+        self._summarize_again(done)
+        return done
+
+    def _principal_for(self, targets: set[tuple[int, int]]) -> Replica | None:
+        past = {head.no for head in self._heads(LogRole.PAST)}
+        return self._principal() if any(no in past for no, _ in targets) else None
+
+    def _older(self, before: int) -> set[tuple[int, int]]:
+        found = set()
+        for head in self._heads():
+            for event in self.replica.reader.events(head):
+                header = event.header
+                happened = header.hlc >> 16 if header.occurred is None else header.occurred
+                if happened < before and event.kind not in kinds.SYSTEM_KINDS:
+                    found.add((head.no, event.seq))
+        return found
+
+    def _summarize_again(self, done: forgetting.Forgotten) -> None:
+        """Summaries made by rule are made again from what is left of their sources."""
+        for event in done.derived_events:
+            if event.kind != declare.SUMMARIZED or event.body is None:
+                continue
+            keys = decode_body(event.body)["sources"]
+            rows = [row for row in (self.replica.tables.row(MEMORIES, key) for key in keys) if row is not None]
+            if len(rows) > 1:
+                refs = tuple(self._ref(Role.SOURCE, row.log, row.seq) for row in rows)
+                self._commit([commands.summarize(rows, refs)])
+
+    def request_forget(self, event: str) -> Recorded:
+        """Asks the owner to forget an event; nothing is erased until they do (`antiphon forget --requests`)."""
+        head, seq = self._place(event)
+        self.replica.event(head.id, seq)
+        body = kinds.ErasureRequested([(head.id, seq)], "asked")
+        draft = Draft(kinds.ERASURE_REQUESTED, msgspec.msgpack.encode(body))
+        return self._commit([(draft, body)])[0]
+
+    def forget_requests(self) -> list[dict[str, str]]:
+        """The requests to forget that nobody has answered yet."""
+        open_requests = []
+        for no, seq in self.replica.mentions.find(OF_REQUESTS):
+            request = self.replica.reader.event(self.replica.head_no(no), seq)
+            body = msgspec.msgpack.decode(request.body or b"", type=kinds.ErasureRequested)
+            for log, at in body.events:
+                with contextlib.suppress(NotFound):
+                    wanted = self.replica.event(log, at)
+                    open_requests.append(
+                        {
+                            "request": event_text(request.log, request.seq),
+                            "event": event_text(log, at),
+                            "kind": wanted.kind,
+                            "time": times.iso(request.header.hlc >> 16),
+                        }
+                    )
+        return open_requests
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Sizes and counts: events, logs, rows, file, backlog, clock."""
+        return prove.stats_of(self.replica, self._heads())
+
+    def snapshot(self, path: Path | str) -> Path:
+        """A consistent, encrypted copy of the file while it is in use; opened elsewhere it starts a log of its own."""
+        place = Path(path)
+        self.replica.keep_mark()
+        self.replica.file.copy_to(place)
+        forgetting.note_copy(self.replica, str(place.resolve()), "snapshot")
+        return place
+
+    def export(self, path: Path | str, *, good_only: bool = False) -> int:
+        """All events as plain JSON lines, or (a path ending in .archive) with the proofs; how many events.
+
+        With `good_only`, stops quietly at the first bad block of a damaged log instead of raising Corrupt.
+        """
+        place = Path(path)
+        heads = [self.replica.head(self.record_of_agent.principal_log), *self._heads()]
+        if place.suffix == ".archive":
+            prove.hand_out_checkpoint(self.replica, self.log_id)
+            count = archive.write_archive(self.replica, heads, place)
+        else:
+            count = archive.write_json_lines(self.replica, heads[1:], place, good_only=good_only)
+        if not self.replica.file.read_only:
+            forgetting.note_copy(self.replica, str(place.resolve()), "export")
+        return count
+
+
+class Writing:
+    """Commands collected by `Agent.batch`; `recorded` has their receipts once the block has ended."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._named: dict[str, bytes] = {}
+        self.drafted: list[tuple[Draft, Any]] = []
+        self.recorded: list[Recorded] = []
+
+    def remember(
+        self,
+        text: str,
+        *,
+        user: str | None = None,
+        expires: Time | None = None,
+        occurred: Time | None = None,
+        supersedes: str | None = None,
+        sources: Sequence[str] = (),
+        **fields: Any,
+    ) -> None:
+        """As `Agent.remember`."""
+        agent = self._agent
+        self.drafted.append(
+            commands.remember(
+                text,
+                user=None if user is None else self._person(user),
+                expires=None if expires is None else times.to_ms(expires),
+                occurred=None if occurred is None else times.to_ms(occurred),
+                supersedes=None if supersedes is None else agent._row(parse_entity(supersedes)).values["id"],
+                refs=agent._source_refs(sources) if sources else None,
+                **fields,
+            )
+        )
+
+    def _person(self, label: str) -> bytes:
+        person = self._named.get(label)
+        if person is None:
+            person, drafted = self._agent._person(label)
+            self._named[label] = person
+            if drafted is not None:
+                self.drafted.append(drafted)
+        return person
+
+    def record(self, kind: str, body: Any, *, entity: str | None = None, occurred: Time | None = None) -> None:
+        """As `Agent.record`."""
+        declared = self._agent.replica.registry.kind(kind)
+        value = convert(declared, body)
+        draft = draft_of(
+            declared,
+            value,
+            entity=NEW if entity is None else parse_entity(entity),
+            occurred=None if occurred is None else times.to_ms(occurred),
+        )
+        self.drafted.append((draft, value))
+
+
+def receipts(appended: Appended) -> list[Recorded]:
+    """A receipt for each appended event."""
+    log = id_text(appended.head.id)
+    return [
+        Recorded(
+            f"{log}/{appended.first + at}",
+            None if header.entity is None else entity_text(header.entity),
+            header.hlc >> 16,
+        )
+        for at, header in enumerate(appended.headers)
+    ]
+
+
+def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) -> list[Memory]:
+    """Drains the full-text backlog, then answers from one file."""
+    if not replica.file.read_only:
+        while replica.index_backlog():
+            pass
+    tables = list(replica.registry.tables.values())
+    hits = recalling.recall(text, tables, question, now_ms=replica.clock.now_ms())
+    names = replica.author_names(sorted({hit.row.log for hit in hits}))
+    found = []
+    for hit in hits:
+        values: Mapping[str, Any] = hit.row.values
+        newer = values.get("superseded_by")
+        found.append(
+            Memory(
+                event_text(replica.head_no(hit.row.log).id, hit.row.seq),
+                names.get(hit.row.log, ""),
+                times.iso(hit.time_ms),
+                hit.text,
+                round(hit.score, 4),
+                entity_text(values[replica.registry.tables[hit.table].key]),
+                hit.table,
+                values.get("type") or hit.table,
+                values.get("namespace") or "",
+                values.get("significance"),
+                None if newer is None else entity_text(newer),
+            )
+        )
+    return found
+
+
+def parse_checkpoint(note: bytes) -> Checkpoint:
+    """The checkpoint in a note, unverified, for showing."""
+    return prove.peek(note)

@@ -1,0 +1,231 @@
+"""Room `engines` (imports all below it): the key store as one file of wrapped secrets, a line each.
+
+The first line says how the key-encryption key is made; the second proves that the right one was given. Adding a
+secret appends a line; destroying one writes the file anew and overwrites the old one first.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from antiphon.identity import keystore
+from antiphon.model.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable, WrongKey
+from antiphon.world.entropy import Entropy, SystemEntropy
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process at a time
+    fcntl = None  # type: ignore[assignment]
+
+_CHECK: Final = "check"
+_ZERO: Final = bytes(32)
+
+
+class _Head(msgspec.Struct):
+    antiphon: str = "keyring/v1"
+    kdf: str = "none"
+    salt: str = ""
+    ops: int = 0
+    memory_bytes: int = 0
+
+
+class Unlock(msgspec.Struct, frozen=True):
+    """What opens a key ring: a passphrase, or 32 raw bytes from a key file or the environment."""
+
+    passphrase: str | None = None
+    key: bytes | None = None
+
+    def __repr__(self) -> str:
+        return "Unlock(passphrase)" if self.passphrase is not None else "Unlock(key)"
+
+
+class KeyRing:
+    """Named secrets in one file; see `identity.KeyStore` for the promises."""
+
+    def __init__(self, path: Path, unlock: Unlock, *, create: bool = False, entropy: Entropy | None = None) -> None:
+        self._path = path
+        self._entropy: Entropy = entropy or SystemEntropy()
+        self._lock = threading.RLock()
+        self._sealed: dict[str, bytes] = {}
+        self._read_to = 0
+        if create:
+            self._create(unlock)
+        self._head = self._read_head()
+        self._kek = _kek(unlock, self._head)
+        self._refresh()
+        check = self._sealed.get(_CHECK)
+        if check is None:
+            raise Corrupt(f"{path} has lost its check line: restore it from a backup")
+        with contextlib.suppress(WrongKey):
+            if keystore.unwrap(check, name=_CHECK, kek=self._kek) == _ZERO:
+                return
+        raise WrongKey(
+            f"the {'passphrase' if self._head.kdf == 'argon2id' else 'key'} given does not open {path}: "
+            "check ANTIPHON_PASSPHRASE, ANTIPHON_KEY, ANTIPHON_KEY_FILE or the file `key` beside it",
+            path=str(path),
+        )
+
+    def __repr__(self) -> str:
+        return f"KeyRing({str(self._path)!r}, {len(self._sealed) - 1} secrets)"
+
+    def _create(self, unlock: Unlock) -> None:
+        head = _Head()
+        if unlock.passphrase is not None:
+            salt = self._entropy.bytes(keystore.ARGON2_SALT_BYTES)
+            head = _Head(
+                kdf="argon2id",
+                salt=salt.hex(),
+                ops=keystore.ARGON2_OPS,
+                memory_bytes=keystore.ARGON2_MEMORY_BYTES,
+            )
+        check = keystore.wrap(_ZERO, name=_CHECK, kek=_kek(unlock, head), entropy=self._entropy)
+        text = msgspec.json.encode(head) + b"\n" + _line(_CHECK, check)
+        try:
+            handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            raise Conflict(f"{self._path} exists already") from None
+        except OSError as error:
+            raise Unavailable(f"cannot create {self._path}: {error.strerror}") from None
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read_head(self) -> _Head:
+        try:
+            with self._path.open("rb") as file:
+                first = file.readline()
+            head = msgspec.json.decode(first, type=_Head)
+        except FileNotFoundError:
+            raise NotFound(f"there is no key ring {self._path}") from None
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._path}: {error.strerror}") from None
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            raise Corrupt(f"{self._path} is not a key ring") from None
+        if head.antiphon != "keyring/v1":
+            raise Corrupt(f"{self._path} is a key ring of a kind this Antiphon does not know: {head.antiphon}")
+        self._read_to = len(first)
+        return head
+
+    def _refresh(self) -> None:
+        """Reads the lines that were added since the last look, by whichever process."""
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._read_to:
+                self._sealed.clear()
+                self._read_to = len(file.readline())
+            file.seek(self._read_to)
+            tail = file.read()
+        whole, _, _ = tail.rpartition(b"\n")
+        for line in whole.split(b"\n") if whole else ():
+            name, _, blob = line.partition(b" ")
+            with contextlib.suppress(ValueError):
+                self._sealed[name.decode()] = base64.b64decode(blob, validate=True)
+        self._read_to += len(whole) + 1 if whole else 0
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock, self._path.with_suffix(".lock").open("ab") as guard:
+            if fcntl is not None:
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
+
+    def get(self, name: str) -> bytes:
+        sealed = self._sealed.get(name)
+        if sealed is None:
+            with self._lock:
+                self._refresh()
+                sealed = self._sealed.get(name)
+        if sealed is None:
+            raise NotFound(f"{self._path} holds no secret {name!r}", secret=name)
+        return keystore.unwrap(sealed, name=name, kek=self._kek)
+
+    def put(self, name: str, secret: bytes) -> None:
+        self.put_all({name: secret})
+
+    def put_all(self, secrets: dict[str, bytes]) -> None:
+        lines = []
+        for name, secret in secrets.items():
+            if not name or any(char.isspace() for char in name):
+                raise InvalidInput(f"{name!r} is no name for a secret")
+            lines.append(_line(name, keystore.wrap(secret, name=name, kek=self._kek, entropy=self._entropy)))
+        with self._locked():
+            self._refresh()
+            with self._path.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+            self._refresh()
+
+    def destroy(self, name: str) -> bool:
+        with self._locked():
+            self._refresh()
+            if self._sealed.pop(name, None) is None:
+                return False
+            self._rewrite({key: _line(key, sealed) for key, sealed in self._sealed.items()}, self._head)
+            return True
+
+    def rewrap(self, unlock: Unlock) -> None:
+        """Wraps every secret under another passphrase or key; no identity changes."""
+        with self._locked():
+            self._refresh()
+            secrets = {name: keystore.unwrap(sealed, name=name, kek=self._kek) for name, sealed in self._sealed.items()}
+            head = _Head()
+            if unlock.passphrase is not None:
+                salt = self._entropy.bytes(keystore.ARGON2_SALT_BYTES).hex()
+                head = _Head("keyring/v1", "argon2id", salt, keystore.ARGON2_OPS, keystore.ARGON2_MEMORY_BYTES)
+            kek = _kek(unlock, head)
+            lines = {
+                name: _line(name, keystore.wrap(secret, name=name, kek=kek, entropy=self._entropy))
+                for name, secret in secrets.items()
+            }
+            self._rewrite(lines, head)
+            self._head, self._kek = head, kek
+
+    def _rewrite(self, lines: dict[str, bytes], head: _Head) -> None:
+        first = msgspec.json.encode(head) + b"\n"
+        fresh = self._path.with_suffix(".new")
+        handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(first + b"".join(lines.values()))
+            file.flush()
+            os.fsync(file.fileno())
+        with self._path.open("r+b") as old:
+            size = os.fstat(old.fileno()).st_size
+            fresh.replace(self._path)
+            old.write(bytes(size))
+            old.flush()
+            os.fsync(old.fileno())
+        self._sealed.clear()
+        self._read_to = len(first)
+        self._refresh()
+
+    def names(self) -> Iterator[str]:
+        with self._lock:
+            self._refresh()
+            yield from sorted(name for name in self._sealed if name != _CHECK)
+
+
+def _line(name: str, sealed: bytes) -> bytes:
+    return name.encode() + b" " + base64.b64encode(sealed) + b"\n"
+
+
+def _kek(unlock: Unlock, head: _Head) -> bytes:
+    if head.kdf == "argon2id":
+        if unlock.passphrase is None:
+            raise WrongKey("this key ring opens with a passphrase: set ANTIPHON_PASSPHRASE or type it when asked")
+        return keystore.stretch(
+            unlock.passphrase, bytes.fromhex(head.salt), ops=head.ops, memory_bytes=head.memory_bytes
+        )
+    if unlock.key is None:
+        raise WrongKey("this key ring opens with a key: set ANTIPHON_KEY or ANTIPHON_KEY_FILE")
+    if len(unlock.key) != keystore.KEK_BYTES:
+        raise InvalidInput(f"a key-encryption key is {keystore.KEK_BYTES} bytes, not {len(unlock.key)}")
+    return unlock.key

@@ -1,0 +1,222 @@
+"""Room `engines` (imports all below it): `TableStore` and `MentionStore` in SQLite, from declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.model.errors import InvalidInput
+from antiphon.model.table import Index, Table, Type
+from antiphon.views.store import StoredRow
+
+_TYPES: Final = {
+    Type.TEXT: "TEXT", Type.INTEGER: "INTEGER", Type.REAL: "REAL", Type.BOOLEAN: "INTEGER",
+    Type.TIMESTAMP: "INTEGER", Type.JSON: "TEXT", Type.BYTES: "BLOB", Type.ID: "BLOB",
+}  # fmt: skip
+
+
+def ddl(table: Table) -> list[str]:
+    """The statements that make a table, its indexes and its full text."""
+    columns = ["n INTEGER PRIMARY KEY", "log INTEGER NOT NULL", "seq INTEGER NOT NULL"]
+    for column in table.columns:
+        required = "" if column.nullable and column.name != table.key else " NOT NULL"
+        columns.append(f'"{column.name}" {_TYPES[column.type]}{required}')
+    made = [
+        f'CREATE TABLE "{table.name}"({", ".join(columns)})',
+        f'CREATE UNIQUE INDEX "{table.name}_key" ON "{table.name}"("{table.key}")',
+    ]
+    made += [_index_ddl(table, index) for index in table.indexes]
+    return made + (fulltext.ddl(table) if table.fulltext else [])
+
+
+def _index_ddl(table: Table, index: Index) -> str:
+    name = "_".join([table.name, *index.columns])
+    order = " DESC" if index.descending else ""
+    columns = ", ".join(f'"{column}"{order}' for column in index.columns)
+    where = ""
+    if index.where is not None:
+        value = index.where[1]
+        literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(int(value))
+        where = f' WHERE "{index.where[0]}" = {literal}'
+    return f'CREATE INDEX "{name}" ON "{table.name}"({columns}){where}'
+
+
+class SqliteTables:
+    """Tables in one file; see `TableStore` for the promises."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._made: set[str] = set()
+        self._codecs: dict[str, tuple[tuple[int, Type], ...]] = {}
+
+    def forget_caches(self) -> None:
+        """Drops what another writer, or a rollback, may have changed."""
+        self._made.clear()
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table was made yet."""
+        if table.name in self._made:
+            return True
+        found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get
+        return found is not None
+
+    def _make(self, table: Table) -> None:
+        if table.name in self._made:
+            return
+        if not self.exists(table):
+            for statement in ddl(table):
+                self._file.writer.execute(statement)
+        self._made.add(table.name)
+
+    def _converters(self, table: Table) -> tuple[tuple[int, Type], ...]:
+        found = self._codecs.get(table.name)
+        if found is None:
+            special = (Type.JSON, Type.BOOLEAN)
+            found = tuple((3 + at, c.type) for at, c in enumerate(table.columns) if c.type in special)
+            self._codecs[table.name] = found
+        return found
+
+    def _stored(self, table: Table, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        converters = self._converters(table)
+        if all(row[at] is None or (kind is Type.BOOLEAN and type(row[at]) is bool) for at, kind in converters):
+            return row
+        plain = list(row)
+        for at, kind in converters:
+            if kind is Type.JSON and plain[at] is not None:
+                plain[at] = msgspec.json.encode(plain[at]).decode()
+        return tuple(plain)
+
+    def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._make(table)
+        marks = ",".join("?" * (3 + len(table.columns)))
+        stored = [self._stored(table, row) for row in rows] if self._converters(table) else rows
+        self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
+
+    def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
+        self._make(table)
+        writer = self._file.writer
+        old = writer.execute(f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?', (key,)).fetchone()
+        if old is None and row is None:
+            return False
+        new = None if row is None else self._stored(table, row)
+        if old is not None:
+            if new is not None:
+                new = (old[0], *new[1:])
+            if new == old:
+                return False
+            if table.fulltext:
+                fulltext.remove(self._file, table, old[0])
+            writer.execute(f'DELETE FROM "{table.name}" WHERE n=?', (old[0],))
+        if new is not None:
+            writer.execute(f'INSERT INTO "{table.name}" VALUES({",".join("?" * len(new))})', new)
+            if table.fulltext and old is not None:
+                fulltext.restore(self._file, table, old[0])
+        return True
+
+    def _loaded(self, table: Table, row: tuple[Any, ...]) -> StoredRow:
+        values = dict(zip(table.names, row[3:], strict=True))
+        for column in table.columns:
+            value = values[column.name]
+            if value is None:
+                continue
+            if column.type is Type.JSON:
+                values[column.name] = msgspec.json.decode(value)
+            elif column.type is Type.BOOLEAN:
+                values[column.name] = bool(value)
+        return StoredRow(row[0], row[1], row[2], values)
+
+    def row(self, table: Table, key: bytes) -> StoredRow | None:
+        if not self.exists(table):
+            return None
+        found = self._file.reader.execute(f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?', (key,)).fetchone()
+        return None if found is None else self._loaded(table, found)
+
+    def rows(self, table: Table, numbers: Sequence[int]) -> dict[int, StoredRow]:
+        """Rows by their number n."""
+        if not numbers or not self.exists(table):
+            return {}
+        listed = ",".join(map(str, numbers))
+        found = rows(self._file.reader, f'SELECT * FROM "{table.name}" WHERE n IN ({listed})')
+        return {row[0]: self._loaded(table, row) for row in found}
+
+    def select(
+        self,
+        table: Table,
+        equal: Mapping[str, Any],
+        *,
+        order: str,
+        descending: bool = False,
+        limit: int = 100,
+        logs: Sequence[int] | None = None,
+    ) -> list[StoredRow]:
+        if order not in ("n", "seq"):
+            table.column(order)
+        for name in equal:
+            table.column(name)
+        if limit < 0:
+            raise InvalidInput("a limit cannot be negative")
+        if not self.exists(table):
+            return []
+        terms = [f'"{name}" IS ?' for name in equal]
+        if logs is not None:
+            terms.append(f"log IN ({','.join(map(str, logs))})")
+        where = " WHERE " + " AND ".join(terms) if terms else ""
+        direction = "DESC" if descending else "ASC"
+        found = rows(
+            self._file.reader,
+            f'SELECT * FROM "{table.name}"{where} ORDER BY "{order}" {direction}, n {direction} LIMIT ?',
+            (*equal.values(), limit),
+        )
+        return [self._loaded(table, row) for row in found]
+
+    def count(self, table: Table) -> int:
+        if not self.exists(table):
+            return 0
+        found: int = self._file.reader.execute(f'SELECT count(*) FROM "{table.name}"').get
+        return found
+
+    def drop(self, table: Table) -> None:
+        if not self.exists(table):
+            return
+        if table.fulltext:
+            fulltext.drop(self._file, table)
+        self._file.writer.execute(f'DROP TABLE "{table.name}"')
+        self._made.discard(table.name)
+
+
+class SqliteMentions:
+    """Mentions in one file; see `MentionStore` for the promises."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._exists = False
+
+    def forget_caches(self) -> None:
+        """Drops what another writer, or a rollback, may have changed."""
+        self._exists = False
+
+    def _has_table(self) -> bool:
+        if not self._exists:
+            found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='mentions'").get
+            self._exists = found is not None
+        return self._exists
+
+    def add(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
+        self._file.writer.execute(
+            "CREATE TABLE IF NOT EXISTS mentions(what BLOB, log INTEGER, seq INTEGER, PRIMARY KEY(what, log, seq)) "
+            "WITHOUT ROWID"
+        )
+        self._file.writer.executemany("INSERT OR IGNORE INTO mentions VALUES(?,?,?)", mentions)
+
+    def find(self, what: bytes) -> list[tuple[int, int]]:
+        if not self._has_table():
+            return []
+        return rows(self._file.reader, "SELECT log, seq FROM mentions WHERE what=? ORDER BY log, seq", (what,))
+
+    def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
+        if self._has_table():
+            self._file.writer.executemany("DELETE FROM mentions WHERE what=? AND log=? AND seq=?", mentions)

@@ -1,0 +1,316 @@
+"""The folder where agents and their keys live (`ANTIPHON_HOME`): a key ring, a principal, an agent a file.
+
+key                    the key-encryption key, unless a passphrase or ANTIPHON_KEY opens the ring
+keys                   the ring of wrapped secrets
+recovery-key.txt       the principal's root keys: to be moved away from this machine
+principal.antiphon     the principal's log
+agents/NAME.antiphon   one agent's database
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import platformdirs
+
+from antiphon.domains.memory import MEMORY
+from antiphon.engines.keyfiles import KeyRing, Unlock
+from antiphon.engines.sqlite.file import network_file_system
+from antiphon.identity.signing import SigningKey
+from antiphon.log.store import LogHead, LogRole
+from antiphon.model import limits
+from antiphon.model.errors import Conflict, InvalidInput, NotFound, ReadOnly, Unavailable, WrongKey
+from antiphon.model.text import id_text
+from antiphon.replica import enrol
+from antiphon.replica.core import Replica
+from antiphon.views.domain import Domain, Registry
+from antiphon.world.entropy import SystemEntropy
+
+SUFFIX: Final = ".antiphon"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PRINCIPAL_KEY: Final = "principal"
+
+
+class AgentRecord(msgspec.Struct, frozen=True):
+    """Which agent a file (or a fleet's entry) is about."""
+
+    name: str
+    agent: bytes
+    principal: bytes
+    principal_log: bytes
+
+
+def default_folder() -> Path:
+    """`ANTIPHON_HOME`, else the system's place for such data."""
+    chosen = os.environ.get("ANTIPHON_HOME")
+    return Path(chosen) if chosen else Path(platformdirs.user_data_dir("antiphon", appauthor=False))
+
+
+def check_name(name: str) -> str:
+    """The name itself when it can be a file's name everywhere. Raises InvalidInput."""
+    if not _NAME.fullmatch(name) or len(name) > limits.NAME_CHARS_MAX:
+        raise InvalidInput(
+            f"{name[:80]!r} is no name for an agent: use letters, digits, dots, dashes and underscores, "
+            f"at most NAME_CHARS_MAX ({limits.NAME_CHARS_MAX}), beginning with a letter or digit"
+        )
+    return name
+
+
+class Home:
+    """A folder with agents and keys. Use `open`, which makes it when asked to."""
+
+    def __init__(self, folder: Path, ring: KeyRing, domains: Iterable[Domain] = (), **world: Any) -> None:
+        self.folder = folder
+        self.ring = ring
+        self.registry = Registry([MEMORY, *domains])
+        self._world = world
+        self._principal: Replica | None = None
+
+    def __repr__(self) -> str:
+        return f"Home({str(self.folder)!r})"
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str | None = None,
+        *,
+        create: bool = False,
+        passphrase: str | None = None,
+        domains: Iterable[Domain] = (),
+        **world: Any,
+    ) -> Home:
+        """The home in this folder (`ANTIPHON_HOME` by default). Raises NotFound, WrongKey, ReadOnly."""
+        place = Path(folder) if folder is not None else default_folder()
+        ring_path = place / "keys"
+        if not ring_path.exists():
+            if not create:
+                raise NotFound(f"there is no Antiphon home at {place}: make one with `antiphon init NAME`")
+            _make_folder(place)
+            ring = _new_ring(place, ring_path, passphrase)
+        else:
+            ring = KeyRing(ring_path, _unlock(place, passphrase))
+        return cls(place, ring, domains, **world)
+
+    def close(self) -> None:
+        """Closes the principal's file, if it was opened."""
+        if self._principal is not None:
+            self._principal.close()
+            self._principal = None
+
+    def names(self) -> list[str]:
+        """The agents in this home."""
+        return sorted(path.name.removesuffix(SUFFIX) for path in (self.folder / "agents").glob(f"*{SUFFIX}"))
+
+    def path_of(self, name: str) -> Path:
+        """Where an agent's file is."""
+        return self.folder / "agents" / (check_name(name) + SUFFIX)
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def create_file(self, path: Path) -> Replica:
+        """A new file under a key of its own."""
+        name = f"file:{path.stem}"
+        key = SystemEntropy().bytes(32)
+        with contextlib.suppress(NotFound):
+            key = self.ring.get(name)
+        self.ring.put(name, key)
+        return Replica.create(path, key, self.registry, self.ring, **self._world)
+
+    def open_file(self, path: Path, *, read_only: bool = False) -> Replica:
+        """An existing file, by the key of its name, or by whichever key of this home opens it."""
+        if not path.exists():
+            raise NotFound(f"there is no file {path}", path=str(path))
+        own = f"file:{path.stem}"
+        names = sorted((name for name in self.ring.names() if name.startswith("file:")), key=lambda name: name != own)
+        for name in names:
+            with contextlib.suppress(WrongKey):
+                return Replica.open(
+                    path, self.ring.get(name), self.registry, self.ring, read_only=read_only, **self._world
+                )
+        raise WrongKey(
+            f"no key of {self.folder} opens {path}: it is damaged, not an Antiphon file, or belongs to another home",
+            path=str(path),
+        )
+
+    # -- the principal -------------------------------------------------------------------------------------------
+
+    def principal(self) -> Replica:
+        """The file with the principal's log; made, with a new principal, when there is none yet."""
+        if self._principal is not None:
+            return self._principal
+        path = self.folder / f"principal{SUFFIX}"
+        if path.exists():
+            self._principal = self.open_file(path)
+            return self._principal
+        replica = self.create_file(path)
+        with replica.transaction():
+            made = enrol.create_principal(replica)
+            replica.file.put(_PRINCIPAL_KEY, made.log)
+        _write_recovery_key(self.folder / "recovery-key.txt", made)
+        self._principal = replica
+        return replica
+
+    def principal_log(self) -> bytes:
+        """The id of the principal's log."""
+        found = self.principal().file.get(_PRINCIPAL_KEY)
+        if found is None:
+            raise NotFound(f"{self.folder} has no principal")
+        return found
+
+    @property
+    def principal_path(self) -> Path:
+        """Where the principal's file is."""
+        return self.folder / f"principal{SUFFIX}"
+
+    # -- agents --------------------------------------------------------------------------------------------------
+
+    def create_agent(self, name: str) -> tuple[Replica, AgentRecord]:
+        """A new agent of this home's principal, in a file of its own. Raises Conflict when the name is taken."""
+        path = self.path_of(name)
+        if path.exists():
+            raise Conflict(f"there is an agent {name!r} already: choose another name, or just use it")
+        _make_folder(path.parent)
+        principal = self.principal()
+        log = self.principal_log()
+        if principal.head(log).role != LogRole.OWN:
+            raise Conflict(
+                "this home is a copy of another one, whose principal enrols agents: make the agent there, "
+                "or start a home of its own with another ANTIPHON_HOME"
+            )
+        with principal.transaction():
+            made = enrol.enrol_agent(principal, log)
+        replica = self.create_file(path)
+        enrol.follow_log(principal, log, replica)
+        record = AgentRecord(name, made.id, made.principal, log)
+        with replica.transaction():
+            add_agent_log(replica, made, record, SigningKey(self.ring.get(f"log:{made.log.hex()}")))
+        return replica, record
+
+    def open_agent(self, name: str, *, read_only: bool = False) -> tuple[Replica, AgentRecord]:
+        """An agent's file. Raises NotFound."""
+        path = self.path_of(name)
+        if not path.exists():
+            known = ", ".join(self.names()) or "none yet"
+            raise NotFound(f"there is no agent {name!r} in {self.folder} (known: {known}): `antiphon init {name}`")
+        replica = self.open_file(path, read_only=read_only)
+        return replica, single_record(replica)
+
+
+def add_agent_log(replica: Replica, made: enrol.NewAgent, record: AgentRecord, key: SigningKey) -> LogHead:
+    """The agent's log and its record in this file. In a transaction."""
+    head = replica.add_log(made.id, key, made.log)
+    put_record(replica, record)
+    replica.name_log(head.no, record.name)
+    return head
+
+
+def put_record(replica: Replica, record: AgentRecord) -> None:
+    """Keeps who an agent of this file is."""
+    replica.file.put(f"agent/{record.name}", msgspec.msgpack.encode(record))
+
+
+def record_of(replica: Replica, name: str) -> AgentRecord:
+    """An agent's record by its name. Raises NotFound."""
+    raw = replica.file.get(f"agent/{name}")
+    if raw is None:
+        raise NotFound(f"there is no agent {name!r} in {replica.file.path}")
+    return msgspec.msgpack.decode(raw, type=AgentRecord)
+
+
+def single_record(replica: Replica) -> AgentRecord:
+    """The record of the one agent that a file is about."""
+    found = replica.file.settings("agent/")
+    if len(found) != 1:
+        raise InvalidInput(f"{replica.file.path} holds {len(found)} agents: open it as a fleet")
+    return msgspec.msgpack.decode(found[0][1], type=AgentRecord)
+
+
+def warn_of_network_folder(folder: Path) -> str | None:
+    """Why this folder is a bad place, None when nothing is known against it."""
+    kind = network_file_system(folder)
+    if kind is None:
+        return None
+    return f"{folder} is on a network file system ({kind}): its locks can fail; keep agents on a local disk"
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except PermissionError:
+        raise ReadOnly(f"cannot make the folder {place}: the one above does not let us write") from None
+    except OSError as error:
+        raise Unavailable(f"cannot make the folder {place}: {error.strerror}") from None
+
+
+def _given_key() -> bytes | None:
+    text = os.environ.get("ANTIPHON_KEY")
+    if text is None:
+        path = os.environ.get("ANTIPHON_KEY_FILE")
+        if path is None:
+            return None
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongKey(f"ANTIPHON_KEY_FILE ({path}) cannot be read: {error}") from None
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise WrongKey("ANTIPHON_KEY, or the file that ANTIPHON_KEY_FILE names, must be 64 hexadecimal digits")
+    return key
+
+
+def _given_passphrase(passphrase: str | None) -> str | None:
+    return passphrase if passphrase is not None else os.environ.get("ANTIPHON_PASSPHRASE") or None
+
+
+def _unlock(place: Path, passphrase: str | None) -> Unlock:
+    given = _given_passphrase(passphrase)
+    if given is not None:
+        return Unlock(passphrase=given)
+    key = _given_key()
+    if key is None:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            key = bytes.fromhex((place / "key").read_text().strip())
+    return Unlock(key=key)
+
+
+def _new_ring(place: Path, ring_path: Path, passphrase: str | None) -> KeyRing:
+    given = _given_passphrase(passphrase)
+    if given is not None:
+        return KeyRing(ring_path, Unlock(passphrase=given), create=True)
+    key = _given_key()
+    if key is None:
+        key = SystemEntropy().bytes(32)
+        _write_private(place / "key", key.hex() + "\n")
+    return KeyRing(ring_path, Unlock(key=key), create=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already; move it away if it is not needed") from None
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from None
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_recovery_key(path: Path, made: enrol.NewPrincipal) -> None:
+    _write_private(
+        path,
+        "Antiphon recovery key. Whoever has it can take over this principal; without it a stolen or lost\n"
+        "machine cannot be revoked. Print it or move it to another device, then delete this file.\n"
+        f"principal: {id_text(made.id)}\n"
+        f"recovery: {made.recovery.hex()}\n",
+    )

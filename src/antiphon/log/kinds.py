@@ -1,0 +1,81 @@
+"""Room `log` (imports `identity`, `world`, `model`): the kinds of event that the log itself understands.
+
+They are never erased: without them what is left of a log could not be checked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from antiphon.model.event import Draft, encode_body
+
+CLOCK_RESET: Final = "clock.reset"
+ERASED: Final = "log.erased"
+ERASURE_REQUESTED: Final = "log.erasure_requested"
+PRINCIPAL_INCEPTED: Final = "principal.incepted"
+AGENT_INCEPTED: Final = "agent.incepted"
+INSTANCE_CERTIFIED: Final = "instance.certified"
+INSTANCE_PROVISIONAL: Final = "instance.provisional"
+KEY_REVOKED: Final = "key.revoked"
+ENROL_DELEGATED: Final = "enrol.delegated"
+ROOT_ROTATED: Final = "root.rotated"
+
+STATEMENT_KINDS: Final = frozenset(
+    {PRINCIPAL_INCEPTED, AGENT_INCEPTED, INSTANCE_CERTIFIED, INSTANCE_PROVISIONAL, KEY_REVOKED, ENROL_DELEGATED,
+     ROOT_ROTATED}
+)  # fmt: skip
+SYSTEM_KINDS: Final = STATEMENT_KINDS | {CLOCK_RESET, ERASED, ERASURE_REQUESTED}
+
+
+class ClockReset(msgspec.Struct):
+    """Stamps before this event count as this event's at the latest. *Units*: ms that the clock had been ahead."""
+
+    ahead_ms: int
+
+
+class Erased(msgspec.Struct):
+    """These leaves are gone: of the log that says so, or of `log` where its principal says it.
+
+    Reasons are codes, never text. *Shapes*: `ranges` are (first seq, one past the last), ascending and disjoint.
+    """
+
+    ranges: list[tuple[int, int]]
+    reason: str
+    log: bytes | None = None
+
+
+class ErasureRequested(msgspec.Struct):
+    """Somebody asks that these events be forgotten; the owner decides. *Shapes*: (log id, seq) pairs."""
+
+    events: list[tuple[bytes, int]]
+    reason: str
+
+
+def clock_reset(ahead_ms: int) -> Draft:
+    """The event that puts a clock right."""
+    return Draft(CLOCK_RESET, encode_body(ClockReset(ahead_ms)))
+
+
+RANGES_PER_EVENT_MAX: Final = 8_192
+
+
+def erased(seqs: list[int], reason: str, *, log: bytes | None = None) -> list[Draft]:
+    """The events that erase these leaves (ascending) of their own log, or of another one of the principal's."""
+    ranges = ranges_of(seqs)
+    step = RANGES_PER_EVENT_MAX
+    return [
+        Draft(ERASED, encode_body(Erased(ranges[at : at + step], reason, log))) for at in range(0, len(ranges), step)
+    ]
+
+
+def ranges_of(seqs: list[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as half-open ranges."""
+    ranges: list[tuple[int, int]] = []
+    for seq in seqs:
+        if ranges and ranges[-1][1] == seq:
+            ranges[-1] = (ranges[-1][0], seq + 1)
+        else:
+            ranges.append((seq, seq + 1))
+    return ranges

@@ -1,0 +1,351 @@
+"""Room `log` (imports `identity`, `world`, `model`): reading events and hashes out of stored blocks, cached."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
+from typing import Final
+
+from antiphon.log import block as blocks
+from antiphon.log.leaf import body_hash, leaf_hash
+from antiphon.log.seeds import Seeds
+from antiphon.log.store import LogHead, LogStore
+from antiphon.log.tree import root_of
+from antiphon.model import hlc
+from antiphon.model.errors import Corrupt, NotFound
+from antiphon.model.event import Event, Header, State, decode_header, encode_header
+from antiphon.model.limits import BLOCK_LEAVES
+from antiphon.model.text import EntityIds
+
+_CACHED_BLOCKS: Final = 64
+_CACHED_FRAMES: Final = 256
+
+
+def stamp_of(head: LogHead, seq: int, recorded: int) -> int:
+    """An event's stamp: the least of its own hlc and those of later clock resets in its log."""
+    for at, reset in head.resets:
+        if at > seq and reset < recorded:
+            recorded = reset
+    return recorded
+
+
+class LoadedBlock:
+    """One block in memory: columns for its packed leaves, the runs behind them as they are."""
+
+    def __init__(self, store: LogStore, head: LogHead, first: int) -> None:
+        row = store.block(head.no, first)
+        if row is None:
+            raise Corrupt(f"the block of events from {first} is missing", first=first)
+        self.first = first
+        self.row = row
+        self._no = head.no
+        self._ids = EntityIds(head.id)
+        self._seeds = Seeds(head.id, first, row.seeds)
+        self._columns = blocks.unpack_columns(row.columns) if row.columns else None
+        if self._columns is not None and self._columns.count != row.packed:
+            raise Corrupt(f"the block of events from {first} contradicts its columns", first=first)
+        self._starts = list(accumulate(self._columns.frames, initial=0)) if self._columns else [0]
+        self._sums: tuple[list[int], list[int]] | None = None
+        self._reads = 0
+        self.runs = store.runs(head.no, first + row.packed, first + BLOCK_LEAVES)
+        self._run_leaves: dict[int, blocks.Leaves] = {}
+
+    @property
+    def seeds(self) -> Seeds:
+        return self._seeds
+
+    def _run_at(self, seq: int) -> blocks.Leaves | None:
+        for run in self.runs:
+            if run.first <= seq < run.first + run.count:
+                leaves = self._run_leaves.get(run.first)
+                if leaves is None:
+                    leaves = self._run_leaves[run.first] = blocks.unpack_run(run.first, run.count, run.data)
+                return leaves
+        return None
+
+    def state(self, seq: int) -> int:
+        """How much of this leaf is held."""
+        at = seq - self.first
+        if at < self.row.packed and self._columns is not None:
+            return State.WHOLE if self._columns.states is None else self._columns.states[at]
+        run = self._run_at(seq)
+        if run is None:
+            raise Corrupt(f"event {seq} is missing from its block", seq=seq)
+        return run.state(seq - run.first)
+
+    def header(self, seq: int) -> Header | None:
+        """This leaf's header, None where it is gone."""
+        at = seq - self.first
+        columns = self._columns
+        if at < self.row.packed and columns is not None:
+            self._reads += 1
+            if self._sums is None and self._reads > 1:
+                self._sums = _sums(columns)
+            if self._sums is None:
+                return blocks.header_at(columns, at, first=self.first, ids=self._ids)
+            return self._quick_header(columns, at, self._sums)
+        run = self._run_at(seq)
+        if run is None:
+            raise Corrupt(f"event {seq} is missing from its block", seq=seq)
+        raw = run.headers[seq - run.first]
+        return None if raw is None else decode_header(raw)
+
+    def _quick_header(self, columns: blocks.Columns, at: int, sums: tuple[list[int], list[int]]) -> Header | None:
+        if columns.states is not None and columns.states[at] > State.WITHHELD:
+            return None
+        kind, version, about, scope, circle = columns.shapes[columns.shape_of[at] if columns.shape_of else 0]
+        stamp = sums[0][at]
+        times = columns.times
+        code = columns.entities if isinstance(columns.entities, int) else columns.entities[at]
+        entity = (
+            None if code == 0 else self._ids.of(stamp, self.first + at) if code == 1 else columns.entity_ids[code - 2]
+        )
+        return Header(
+            1,
+            stamp,
+            None if times is None or times[at] is None else sums[1][at],
+            kind,
+            version,
+            entity,
+            about,
+            scope,
+            circle,
+            None if columns.refs is None else columns.refs.get(at),
+        )
+
+    def place_of_frame(self, seq: int) -> tuple[int, int]:
+        """The first seqs of the frame that holds this packed leaf's body, and of the next one."""
+        at = seq - self.first
+        low, high = 0, len(self._starts) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._starts[middle] <= at:
+                low = middle
+            else:
+                high = middle
+        return self.first + self._starts[low], self.first + self._starts[high]
+
+    def run_body(self, seq: int) -> bytes | None:
+        """The body of a leaf that is still in a run."""
+        run = self._run_at(seq)
+        if run is None:
+            raise Corrupt(f"event {seq} is missing from its block", seq=seq)
+        return run.bodies[seq - run.first]
+
+    def kept_hash(self, seq: int) -> bytes | None:
+        """The stored hash of a leaf that is not whole."""
+        at = seq - self.first
+        if at < self.row.packed and self._columns is not None:
+            return (self._columns.hashes or {}).get(at)
+        run = self._run_at(seq)
+        return None if run is None else run.hashes.get(seq - run.first)
+
+    def leaves(self, store: LogStore) -> blocks.Leaves:
+        """Everything held of the block, from its first leaf."""
+        found = blocks.Leaves(self.first, [], [])
+        if self._columns is not None:
+            columns = self._columns
+            headers = blocks.headers_of(columns, first=self.first, ids=self._ids)
+            bodies: list[bytes | None] = []
+            raw_first: bytes | None = None
+            for start in self._starts[:-1]:
+                raw = self.raw_frame(store, self.first + start, raw_first)
+                raw_first = raw_first or raw
+                bodies += blocks.bodies_of(raw)
+            if len(bodies) != columns.count:
+                raise Corrupt(f"the frames of the block from {self.first} hold the wrong number of bodies")
+            states = None if columns.states is None else bytearray(columns.states)
+            encoded = blocks.encode_headers(headers)
+            found = blocks.Leaves(self.first, encoded, bodies, states, dict(columns.hashes or {}))
+        for run in self.runs:
+            if run.first != self.first + len(found.headers):
+                raise Corrupt(f"events are missing before {run.first}", seq=run.first)
+            found.extend(blocks.unpack_run(run.first, run.count, run.data))
+        return found
+
+    def raw_frame(self, store: LogStore, start: int, raw_first: bytes | None) -> bytes:
+        """A frame's raw bytes."""
+        data = store.frame(self._no, start)
+        if data is None:
+            raise Corrupt(f"the frame of bodies from event {start} is missing", seq=start)
+        return blocks.inflate_frame(data, raw_first)
+
+
+def _sums(columns: blocks.Columns) -> tuple[list[int], list[int]]:
+    stamps = [total * columns.stamp_unit for total in accumulate(columns.stamps)]
+    times = [total * columns.time_unit for total in accumulate(delta or 0 for delta in columns.times or ())]
+    return stamps, times
+
+
+class LogReader:
+    """Events and hashes of the logs in one store.
+
+    `fresh` returns a number that changes when stored blocks may have changed; cached ones are dropped then.
+    """
+
+    def __init__(self, store: LogStore, fresh: Callable[[], int]) -> None:
+        self._store = store
+        self._fresh = fresh
+        self._version = -1
+        self._blocks: OrderedDict[tuple[int, int], LoadedBlock] = OrderedDict()
+        self._frames: OrderedDict[tuple[int, int], list[bytes | None]] = OrderedDict()
+
+    def forget_caches(self) -> None:
+        """Drops everything cached."""
+        self._blocks = OrderedDict()
+        self._frames = OrderedDict()
+
+    def loaded(self, head: LogHead, seq: int) -> LoadedBlock:
+        """The block that holds this event."""
+        if not 0 <= seq < head.size:
+            raise NotFound(f"the log has {head.size:,} events; there is no event {seq}", seq=seq)
+        version = self._fresh()
+        if version != self._version:
+            self.forget_caches()
+            self._version = version
+        key = (head.no, seq - seq % BLOCK_LEAVES)
+        found = self._blocks.get(key)
+        if found is None:
+            found = LoadedBlock(self._store, head, key[1])
+            self._blocks[key] = found
+            if len(self._blocks) > _CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        return found
+
+    def header(self, head: LogHead, seq: int) -> Header | None:
+        """One header, None where it is gone."""
+        return self.loaded(head, seq).header(seq)
+
+    def event(self, head: LogHead, seq: int) -> Event:
+        """One event. Raises NotFound when it was forgotten."""
+        loaded = self.loaded(head, seq)
+        header = loaded.header(seq)
+        if header is None:
+            raise NotFound(f"event {seq} was forgotten; only its hash is kept", seq=seq)
+        body = self._body(head, loaded, seq)
+        return Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc))
+
+    def _body(self, head: LogHead, loaded: LoadedBlock, seq: int) -> bytes | None:
+        if seq - loaded.first >= loaded.row.packed:
+            return loaded.run_body(seq)
+        start, _ = loaded.place_of_frame(seq)
+        key = (head.no, start)
+        bodies = self._frames.get(key)
+        if bodies is None:
+            raw_first = None if start == loaded.first else loaded.raw_frame(self._store, loaded.first, None)
+            bodies = blocks.bodies_of(loaded.raw_frame(self._store, start, raw_first))
+            self._frames[key] = bodies
+            if len(self._frames) > _CACHED_FRAMES:
+                self._frames.popitem(last=False)
+        return bodies[seq - start]
+
+    def events(self, head: LogHead, first: int = 0, last: int | None = None) -> Iterator[Event]:
+        """The events held in [first, last), in order, block by block; forgotten ones are left out."""
+        end = head.size if last is None else min(last, head.size)
+        seq = max(first, 0)
+        while seq < end:
+            leaves = self.leaves(head, seq)
+            stop = min(end, leaves.first + len(leaves.headers))
+            if stop <= seq:
+                raise Corrupt(f"event {seq} is missing from its block", seq=seq)
+            for at in range(seq - leaves.first, stop - leaves.first):
+                raw = leaves.headers[at]
+                if raw is not None:
+                    header = decode_header(raw)
+                    place = leaves.first + at
+                    yield Event(head.id, place, header, leaves.bodies[at], stamp_of(head, place, header.hlc))
+            seq = stop
+
+    def leaves(self, head: LogHead, seq: int) -> blocks.Leaves:
+        """Everything held of the block around this event, uncached."""
+        if not 0 <= seq < head.size:
+            raise NotFound(f"the log has {head.size:,} events; there is no event {seq}", seq=seq)
+        return LoadedBlock(self._store, head, seq - seq % BLOCK_LEAVES).leaves(self._store)
+
+    def hashes(self, head: LogHead, seq: int) -> list[bytes]:
+        """The leaf hashes of the block around this event, from its first leaf, computed from what is held."""
+        loaded = LoadedBlock(self._store, head, seq - seq % BLOCK_LEAVES)
+        return hashes_of(loaded.leaves(self._store), loaded.seeds)
+
+    def opening(self, head: LogHead, seq: int) -> tuple[Event, bytes, bytes]:
+        """An event with the blind and the salt that open its leaf."""
+        event = self.event(head, seq)
+        blind, salt = self.loaded(head, seq).seeds.of(seq)
+        if blind is None or salt is None or event.body is None:
+            raise NotFound(f"event {seq} was withheld or forgotten and cannot be shown", seq=seq)
+        return event, blind, salt
+
+    def leaf(self, head: LogHead, seq: int) -> bytes:
+        """One leaf's hash."""
+        loaded = self.loaded(head, seq)
+        kept = loaded.kept_hash(seq)
+        if kept is not None and loaded.state(seq) != State.WITHHELD:
+            return kept
+        event, blind, salt = self.opening(head, seq)
+        return leaf_hash(blind, encode_header(event.header), body_hash(salt, event.body or b""))
+
+    def subtree(self, head: LogHead) -> Callable[[int, int], bytes]:
+        """The roots of this log's subtrees, as `tree.inclusion_path` asks for them; stored block roots are used."""
+        roots = {first: root for first, _, root in self._store.blocks(head.no) if root}
+        known: dict[int, list[bytes]] = {}
+
+        def find(first: int, last: int) -> bytes:
+            block_first = first - first % BLOCK_LEAVES
+            if last - first == BLOCK_LEAVES and first in roots:
+                return roots[first]
+            if last - first > BLOCK_LEAVES:  # blocks are aligned: the tree over block roots is that over leaves
+                starts = range(first, last, BLOCK_LEAVES)
+                return root_of([find(start, min(start + BLOCK_LEAVES, last)) for start in starts])
+            if block_first not in known:
+                known[block_first] = self.hashes(head, block_first)
+            return root_of(known[block_first][first - block_first : last - block_first])
+
+        return find
+
+    def find_entity(self, head: LogHead, entity: bytes) -> int | None:
+        """The seq of the event that created this entity in this log, by the time in the id."""
+        ms = int.from_bytes(entity[:6], "big")
+        edges = [0, *(at for at, _ in head.resets), head.size]
+        for low, high in pairwise(edges):
+            seq = self._first_at(head, low, high, hlc.from_ms(ms))
+            while seq < high:
+                header = self.header(head, seq)
+                if header is not None:
+                    if hlc.to_ms(header.hlc) != ms:
+                        break
+                    if header.entity == entity:
+                        return seq
+                seq += 1
+        return None
+
+    def _first_at(self, head: LogHead, low: int, high: int, stamp: int) -> int:
+        """The first seq in [low, high) stamped at or after `stamp`; forgotten events are passed over."""
+        while low < high:
+            middle = (low + high) // 2
+            probe = middle
+            header = None
+            while probe < high and (header := self.header(head, probe)) is None:
+                probe += 1
+            if header is None or header.hlc >= stamp:
+                high = middle
+            else:
+                low = probe + 1
+        return low
+
+
+def hashes_of(leaves: blocks.Leaves, seeds: Seeds) -> list[bytes]:
+    """The leaf hashes of a block, computed from everything held. Raises Corrupt where something needed is gone."""
+    blinds, salts = seeds.span(leaves.first, len(leaves.headers))
+    found: list[bytes] = []
+    for at, (header, body, blind, salt) in enumerate(zip(leaves.headers, leaves.bodies, blinds, salts, strict=True)):
+        state = leaves.state(at)
+        if state == State.WHOLE and header is not None and body is not None and blind and salt:
+            found.append(leaf_hash(blind, header, body_hash(salt, body)))
+        elif state == State.WITHHELD and header is not None and blind and at in leaves.hashes:
+            found.append(leaf_hash(blind, header, leaves.hashes[at]))
+        elif state > State.WITHHELD and at in leaves.hashes:
+            found.append(leaves.hashes[at])
+        else:
+            raise Corrupt(f"event {leaves.first + at} lacks what its state promises", seq=leaves.first + at)
+    return found

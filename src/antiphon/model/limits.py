@@ -1,0 +1,36 @@
+"""Room `model` (pure; imports nothing of ours): every limit, named, units last."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEADER_BYTES_MAX: Final = 4_096
+BODY_BYTES_MAX: Final = 262_144
+COMMIT_EVENTS_MAX: Final = 65_536
+REFS_PER_EVENT_MAX: Final = 64
+ABOUT_PER_EVENT_MAX: Final = 64
+KIND_BYTES_MAX: Final = 128
+LOG_EVENTS_MAX: Final = 1 << 40
+
+BLOCK_LEAVES: Final = 1_024
+NODE_LEAVES: Final = 32
+FRAME_BODY_BYTES: Final = 16_384
+"""A frame of bodies closes at this many raw bytes: reading one event inflates at most one frame."""
+
+RUNS_PER_BLOCK_MAX: Final = 64
+"""Small rows that may pile up in an open block before they are packed into columns."""
+
+CLOCK_AHEAD_MS_MAX: Final = 300_000
+"""Stamps further ahead of the local clock than this are not folded yet and never advance ours."""
+
+PROOF_BYTES_MAX: Final = 1 << 20
+QUERY_CHARS_MAX: Final = 4_096
+RECALL_HITS_MAX: Final = 1_000
+FULLTEXT_INLINE_EVENTS_MAX: Final = 64
+"""Commits up to this size are indexed for full text in the same transaction; larger ones leave a backlog."""
+
+BUSY_TIMEOUT_MS: Final = 10_000
+NAME_CHARS_MAX: Final = 64
+TAGS_MAX: Final = 32
+OUTBOX_COMMITS_MAX: Final = 100_000
+"""Feed entries kept when nobody follows; a follower further behind bootstraps again."""

@@ -1,0 +1,118 @@
+"""Room `model` (pure; imports `model` alone): ids as text, and the checks that text must pass.
+
+Log, agent and principal ids are 32 bytes, written in multibase base32 (`b…`); entity ids are 16 bytes
+in a UUID layout, written as UUIDs; an event id is `<log id>/<seq>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from hashlib import sha256
+from struct import Struct
+from typing import Final
+
+from antiphon.model.errors import InvalidInput
+
+_ENTITY_TAG: Final = sha256(b"antiphon/entity/v1\0")
+_NATURAL_TAG: Final = b"antiphon/natural/v1\0"
+_PLACE: Final = Struct(">QH").pack
+_ID_BYTES: Final = 32
+_ID_CHARS: Final = 53
+
+
+def id_text(raw: bytes) -> str:
+    """A 32-byte id in multibase base32, lower case without padding."""
+    return "b" + base64.b32encode(raw).decode("ascii").rstrip("=").lower()
+
+
+def parse_id(text: str) -> bytes:
+    """The 32 bytes of an id written by `id_text`; no other spelling is taken."""
+    try:
+        raw = base64.b32decode(text[1:].upper() + "=" * (-(len(text) - 1) % 8))
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != _ID_BYTES or id_text(raw) != text:
+        raise InvalidInput(f"{text[:80]!r} is not an id: expected 'b' and 52 base32 characters")
+    return raw
+
+
+def event_text(log_id: bytes, seq: int) -> str:
+    """An event's id: `<log id>/<seq>`."""
+    return f"{id_text(log_id)}/{seq}"
+
+
+def parse_event(text: str) -> tuple[bytes, int]:
+    """The log id and seq of an event id."""
+    log, slash, seq = text.rpartition("/")
+    if not slash or not seq.isascii() or not seq.isdigit() or (seq[0] == "0" and seq != "0"):
+        raise InvalidInput(f"{text[:100]!r} is not an event id: expected <log id>/<seq>")
+    return parse_id(log), int(seq)
+
+
+def entity_text(raw: bytes) -> str:
+    """A 16-byte entity id in the spelling of UUIDs."""
+    h = raw.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def parse_entity(text: str) -> bytes:
+    """The 16 bytes of an entity id."""
+    try:
+        raw = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        raw = b""
+    if len(raw) != 16 or entity_text(raw) != text.lower():
+        raise InvalidInput(f"{text[:80]!r} is not an entity id: expected a UUID")
+    return raw
+
+
+def entity_hasher(log_id: bytes) -> EntityIds:
+    """Ids for the entities that a log's events create (see `EntityIds`)."""
+    return EntityIds(log_id)
+
+
+class EntityIds:
+    """Ids of the entities a log creates: UUIDv7 with the hlc's milliseconds, then 74 bits of H(log, seq, n).
+
+    Indexes on them append, and because anyone can compute them again nobody can claim another log's id.
+    """
+
+    __slots__ = ("_base",)
+
+    def __init__(self, log_id: bytes) -> None:
+        self._base = _ENTITY_TAG.copy()
+        self._base.update(log_id)
+
+    def of(self, hlc: int, seq: int, n: int = 0) -> bytes:
+        """The n-th entity that the event at `seq` creates."""
+        hasher = self._base.copy()
+        hasher.update(_PLACE(seq, n))
+        tail = int.from_bytes(hasher.digest()[:10], "big")
+        value = (
+            ((hlc >> 16) << 80)
+            | 0x7000_8000_0000_0000_0000
+            | (tail & 0x0FFF_0000_0000_0000_0000)
+            | (tail & 0x3FFF_FFFF_FFFF_FFFF)
+        )
+        return value.to_bytes(16, "big")
+
+
+def natural_id(domain: str, key: str) -> bytes:
+    """An id for an impersonal natural key (UUIDv8). Never for names or addresses: a hash can be guessed."""
+    raw = bytearray(sha256(_NATURAL_TAG + domain.encode() + b"\0" + key.encode()).digest()[:16])
+    raw[6] = (raw[6] & 0x0F) | 0x80
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    return bytes(raw)
+
+
+def check_text(value: str, *, what: str) -> str:
+    """The text itself when it can be stored and read back by everyone; lone surrogates cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{what} has a lone surrogate at character {error.start}: it is not valid Unicode text. "
+            "Decode the source with the right encoding (or errors='replace') first"
+        ) from None
+    return value

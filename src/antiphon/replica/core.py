@@ -1,0 +1,596 @@
+"""Room `replica` (imports all below it): one open file: its logs, views and feed, joined; commits and reads.
+
+A commit appends to one log or several, folds, writes the feed and is on disk when it returns. Threads that commit at
+once share a transaction; processes take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.logs import SqliteLogs
+from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
+from antiphon.identity.keystore import KeyStore
+from antiphon.identity.signing import SigningKey
+from antiphon.log.append import Appended, Appender
+from antiphon.log.kinds import ERASURE_REQUESTED
+from antiphon.log.read import LogReader
+from antiphon.log.rewrite import pack_block
+from antiphon.log.store import LogHead, LogRole
+from antiphon.model import limits
+from antiphon.model.errors import Conflict, Corrupt, NotFound, UnsupportedFormat
+from antiphon.model.event import NEW, Draft, Event, Role
+from antiphon.model.text import event_text, id_text
+from antiphon.views.domain import Registry
+from antiphon.views.maintain import FileState, RowKey, Views
+from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
+from antiphon.world.clock import Clock, SystemClock
+from antiphon.world.entropy import Entropy, SystemEntropy
+from antiphon.world.host import Host, still_ours
+
+FORMAT: Final = 1
+_STALE_MS_MAX: Final = 50
+
+
+class Batch(msgspec.Struct):
+    """What one caller wants appended to one log. `values` are the decoded bodies, None to decode them."""
+
+    log: bytes
+    drafts: list[Draft]
+    values: list[Any]
+
+
+class OutboxEntry(msgspec.Struct, array_like=True):
+    """What one commit changed: spans of new events (log number, first seq, count), and rows computed again."""
+
+    spans: list[tuple[int, int, int]]
+    rows: list[RowKey]
+
+
+class _Job:
+    __slots__ = ("batch", "done", "error", "result")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.done = False
+        self.result: list[tuple[int, Appended]] | None = None
+        self.error: BaseException | None = None
+
+
+class Replica:
+    """One open file. Use `create` or `open`; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        file: SqliteFile,
+        registry: Registry,
+        keys: KeyStore,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        host: Host | None = None,
+    ) -> None:
+        self.file = file
+        self.registry = registry
+        self.keys = keys
+        self.clock: Clock = clock or SystemClock()
+        self.entropy: Entropy = entropy or SystemEntropy()
+        self.host = host or Host()
+        self.logs = SqliteLogs(file)
+        self.tables = SqliteTables(file)
+        self.mentions = SqliteMentions(file)
+        self._appender = Appender(self.logs, self.entropy)
+        self._local = threading.local()
+        self._tick = 0
+        self._seen_version = -1
+        self._seen_ms = -1.0
+        self._writer_version = -1
+        self._heads: dict[bytes, LogHead] = {}
+        self._heads_by_no: dict[int, LogHead] = {}
+        self._shown_heads: dict[int, LogHead] = {}
+        self._shown_tick = -1
+        self._signers: dict[bytes, SigningKey] = {}
+        self._queue: deque[_Job] = deque()
+        self._turn = threading.Lock()
+        self._write_reader = LogReader(self.logs, lambda: self._tick)
+        self.views = Views(registry, self.tables, self.mentions, lambda: self._write_reader, lambda: self._heads_by_no)
+        self.state = FileState()
+        self._check_format()
+
+    @classmethod
+    def create(cls, path: Path, key: bytes, registry: Registry, keys: KeyStore, **world: Any) -> Replica:
+        """A new, empty file."""
+        cipher = world.pop("cipher", "aegis")
+        vfs = world.pop("vfs", None)
+        file = SqliteFile(path, key, cipher=cipher, create=True, vfs=vfs)
+        entropy = world.get("entropy") or SystemEntropy()
+        with file.transaction():
+            file.put("format", FORMAT.to_bytes(4, "big"))
+            file.put("id", entropy.bytes(16))
+            file.put("incarnation", entropy.bytes(16))
+        replica = cls(file, registry, keys, **world)
+        replica.keep_mark()
+        return replica
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        key: bytes,
+        registry: Registry,
+        keys: KeyStore,
+        *,
+        read_only: bool = False,
+        **world: Any,
+    ) -> Replica:
+        """An existing file. A copy or an older state of one is noticed here: its logs become past ones."""
+        cipher = world.pop("cipher", "aegis")
+        vfs = world.pop("vfs", None)
+        file = SqliteFile(path, key, cipher=cipher, read_only=read_only, vfs=vfs)
+        try:
+            replica = cls(file, registry, keys, **world)
+            if not read_only:
+                replica._notice_copies()
+                replica._catch_up_views()
+                replica.scrub_if_pending()
+        except BaseException:
+            file.close()
+            raise
+        return replica
+
+    def __enter__(self) -> Replica:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Packs what is loose, keeps the mark and closes the file."""
+        if not self.file.read_only:
+            with contextlib.suppress(Exception):
+                self.keep_mark()
+        self.file.close()
+
+    # -- what the file is ----------------------------------------------------------------------------------------
+
+    def _check_format(self) -> None:
+        raw = self.file.get("format")
+        if raw is None:
+            raise Corrupt(f"{self.file.path} is not an Antiphon file")
+        found = int.from_bytes(raw, "big")
+        if found > FORMAT:
+            raise UnsupportedFormat(
+                f"{self.file.path} is of format {found}; this Antiphon knows up to {FORMAT}: upgrade Antiphon",
+                found=found,
+                known=FORMAT,
+            )
+        self._load_state()
+
+    @property
+    def file_id(self) -> bytes:
+        """The random id this file was created with; copies share it."""
+        return self.file.get("id") or b""
+
+    def keep_mark(self) -> None:
+        """Notes outside the file how far it has come. Must happen before a checkpoint leaves the process."""
+        incarnation = (self.file.get("incarnation") or b"").hex()
+        events = self._stored_state().events
+        self.host.keep(self.file_id, self.host.observe(self.file.path, incarnation=incarnation, events=events))
+
+    def _notice_copies(self) -> None:
+        incarnation = (self.file.get("incarnation") or b"").hex()
+        now = self.host.observe(self.file.path, incarnation=incarnation, events=self.state.events)
+        if still_ours(self.host.recall(self.file_id), now):
+            return
+        with self.file.transaction():
+            for head in self.logs.heads():
+                if head.role == LogRole.OWN:
+                    head.role = LogRole.PAST
+                    self.logs.save_head(head)
+            self.file.put("incarnation", self.entropy.bytes(16))
+        self.forget_caches()
+        self.keep_mark()
+
+    def _catch_up_views(self) -> None:
+        """Folds again what another version, or a process without some domain, has left behind."""
+        live = set()
+        for name, domain in self.registry.domains.items():
+            stored = self.state.folded.get(name)
+            if stored is not None and int(stored.split("/")[0]) > domain.version:
+                continue
+            live.add(name)
+            if stored == domain.fingerprint and self.state.cursors.get(name, 0) == self.state.events:
+                continue
+            if self.state.events:
+                self.refold(name)
+        self.views.live = frozenset(live)
+
+    def refold(self, domain: str) -> int:
+        """Drops a domain's tables and folds them again from the logs; how many events were read."""
+        with self.transaction():
+            heads = [head for head in self._heads_by_no.values() if head.role != LogRole.FOREIGN]
+            count = self.views.refold(self.state, domain, heads)
+            self.state.cursors[domain] = self.state.events
+            self.state.folded[domain] = self.registry.domains[domain].fingerprint
+            self._save_state()
+        self._moved()
+        return count
+
+    # -- state and caches ----------------------------------------------------------------------------------------
+
+    def _stored_state(self) -> FileState:
+        raw = self.file.get("state")
+        return FileState() if raw is None else msgspec.msgpack.decode(raw, type=FileState)
+
+    def _load_state(self) -> None:
+        self.state = self._stored_state()
+
+    def _save_state(self) -> None:
+        self.file.put("state", msgspec.msgpack.encode(self.state))
+
+    def _moved(self) -> None:
+        self._tick += 1
+
+    def forget_caches(self) -> None:
+        """Drops everything that another writer, or a rollback, may have made stale."""
+        self._appender.forget_caches()
+        self.tables.forget_caches()
+        self.mentions.forget_caches()
+        self._writer_version = -1
+        self._moved()
+
+    def refresh_in_transaction(self) -> None:
+        """Inside a transaction: reads again what another process has changed."""
+        version = self.file.writer_version()
+        if version == self._writer_version:
+            return
+        self._appender.forget_caches()
+        self.tables.forget_caches()
+        self._load_state()
+        self._heads_by_no = {head.no: head for head in self.logs.heads()}
+        self._heads = {head.id: head for head in self._heads_by_no.values()}
+        self._writer_version = version
+        self._moved()
+
+    def fresh(self) -> int:
+        """A number that changes when stored bytes may have; other processes' commits within 50 ms."""
+        now = self.clock.monotonic_ms()
+        if now - self._seen_ms > _STALE_MS_MAX or now < self._seen_ms:
+            self._seen_ms = now
+            version = self.file.version()
+            if getattr(self._local, "version", None) != version:
+                self._local.version = version
+                self._tick += 1
+        return self._tick
+
+    @property
+    def reader(self) -> LogReader:
+        """This thread's reader of events."""
+        found: LogReader | None = getattr(self._local, "reader", None)
+        if found is None:
+            found = self._local.reader = LogReader(self.logs, self.fresh)
+        return found
+
+    def heads(self) -> list[LogHead]:
+        """All logs in the file, by number, as stored now."""
+        return list(self.logs.heads())
+
+    def head(self, log_id: bytes) -> LogHead:
+        """One log's head. Raises NotFound."""
+        found = self.logs.head(log_id)
+        if found is None:
+            raise NotFound(f"there is no log {id_text(log_id)} in {self.file.path}")
+        return found
+
+    def head_no(self, no: int) -> LogHead:
+        """One log's head by its number in the file."""
+        tick = self.fresh()
+        if tick != self._shown_tick or no not in self._shown_heads:
+            self._shown_heads = {head.no: head for head in self.logs.heads()}
+            self._shown_tick = tick
+        return self._shown_heads[no]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A write transaction over logs, views and feed; what failed leaves no trace, in memory either."""
+        try:
+            with self.file.transaction():
+                self.refresh_in_transaction()
+                yield
+        except BaseException:
+            self.forget_caches()
+            raise
+        finally:
+            self._moved()
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def signer(self, head: LogHead) -> SigningKey:
+        """The key that signs a log's checkpoints."""
+        found = self._signers.get(head.id)
+        if found is None:
+            found = SigningKey(self.keys.get(f"log:{head.id.hex()}"))
+            if len(self._signers) > 4_096:
+                self._signers.clear()
+            self._signers[head.id] = found
+        return found
+
+    def add_log(self, owner: bytes, key: SigningKey, log_id: bytes, *, role: LogRole = LogRole.OWN) -> LogHead:
+        """A new, empty log in this file. Call inside a transaction; its key must be in the key store already."""
+        head = LogHead(0, log_id, owner, key.public, role)
+        self.logs.save_head(head)
+        self._heads[head.id] = self._heads_by_no[head.no] = head
+        self._signers[log_id] = key
+        return head
+
+    def commit(self, batch: Batch) -> Appended:
+        """Appends, folds and feeds; on disk when it returns. Threads that call at once share a transaction.
+
+        The result's `first` and `headers` are those of this batch alone.
+        """
+        job = _Job(batch)
+        self._queue.append(job)
+        with self._turn:
+            if not job.done:
+                self._drain()
+        if job.error is not None:
+            raise job.error
+        assert job.result is not None
+        return job.result[0][1]
+
+    def _drain(self) -> None:
+        jobs: list[_Job] = []
+        size = 0
+        while self._queue and (not jobs or size + len(self._queue[0].batch.drafts) <= limits.COMMIT_EVENTS_MAX):
+            job = self._queue.popleft()
+            jobs.append(job)
+            size += len(job.batch.drafts)
+        try:
+            self._run(jobs)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the caller of that job
+            if len(jobs) == 1:
+                jobs[0].error, jobs[0].done = error, True
+                return
+            for job in jobs:
+                try:
+                    self._run([job])
+                except Exception as own:  # noqa: BLE001  # as above
+                    job.error, job.done = own, True
+        finally:
+            self._queue.extendleft(job for job in reversed(jobs) if not job.done)
+
+    def _run(self, jobs: list[_Job]) -> None:
+        by_log: dict[bytes, list[_Job]] = {}
+        for job in jobs:
+            by_log.setdefault(job.batch.log, []).append(job)
+        batches = []
+        for log, mine in by_log.items():
+            if len(mine) == 1:
+                batches.append(mine[0].batch)
+                continue
+            drafts = [draft for job in mine for draft in job.batch.drafts]
+            values = [value for job in mine for value in job.batch.values]
+            batches.append(Batch(log, drafts, values))
+        done = self.commit_all(batches)
+        for mine, appended in zip(by_log.values(), done, strict=True):
+            at = 0
+            for job in mine:
+                end = at + len(job.batch.drafts)
+                part = Appended(
+                    appended.head, appended.first + at, 0, appended.headers[at:end], appended.bodies[at:end]
+                )
+                job.result = [(at, part)]
+                job.done = True
+                at = end
+
+    def commit_all(self, batches: list[Batch]) -> list[Appended]:
+        """Appends to several logs in one transaction; all or nothing. Results leave the log's own events out."""
+        with self.transaction():
+            return [self.append_in_transaction(batch) for batch in batches]
+
+    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = ()) -> Appended:
+        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry."""
+        head = self._heads.get(batch.log)
+        if head is None:
+            head = self.head(batch.log)
+        if head.role != LogRole.OWN:
+            raise Conflict(
+                f"the log {id_text(head.id)} is not written here any more: this file is a copy or a restored backup",
+                log=id_text(head.id),
+            )
+        now_ms = self.clock.now_ms()
+        appended = self._appender.append(head, batch.drafts, now_ms=now_ms, signer=self.signer(head))
+        self._heads[head.id] = self._heads_by_no[head.no] = appended.head
+        self._moved()
+        self.state.events += len(appended.headers)
+        self.state.commits += 1
+        skip = appended.system
+        if skip:
+            appended = Appended(
+                appended.head, appended.first + skip, skip, appended.headers[skip:], appended.bodies[skip:]
+            )
+        self._index_mentions(appended)
+        touched = self.views.apply(
+            self.state,
+            appended.head,
+            first=appended.first,
+            headers=appended.headers,
+            bodies=appended.bodies,
+            values=batch.values,
+            created=[draft.entity == NEW for draft in batch.drafts],
+        )
+        if skip:
+            touched |= self._restamp(appended.head)
+        for domain in self.views.live:
+            self.state.cursors[domain] = self.state.events
+            self.state.folded.setdefault(domain, self.registry.domains[domain].fingerprint)
+        entry = OutboxEntry(
+            [(appended.head.no, appended.first - skip, len(appended.headers) + skip)],
+            sorted({*touched, *rows}),
+        )
+        self._feed(entry)
+        if len(appended.headers) <= limits.FULLTEXT_INLINE_EVENTS_MAX:
+            self._index_inline(2 * limits.FULLTEXT_INLINE_EVENTS_MAX)
+        self._save_state()
+        return appended
+
+    def _feed(self, entry: OutboxEntry) -> None:
+        writer = self.file.writer
+        writer.execute("INSERT INTO outbox VALUES(?,?)", (self.state.version, msgspec.msgpack.encode(entry)))
+        if self.state.commits % 1_024 == 0:
+            writer.execute(
+                "DELETE FROM outbox WHERE version <= "
+                "(SELECT version FROM outbox ORDER BY version DESC LIMIT 1 OFFSET ?)",
+                (limits.OUTBOX_COMMITS_MAX,),
+            )
+
+    def _index_inline(self, rows_max: int) -> None:
+        for table in self.registry.tables.values():
+            if table.fulltext is not None and self.state.next_row.get(table.name, 1) - 1 > 0:
+                behind = self.state.next_row[table.name] - 1 - fulltext.indexed(self.file, table)
+                if 0 < behind <= rows_max:
+                    fulltext.catch_up(self.file, table, rows_max=rows_max)
+
+    def _index_mentions(self, appended: Appended) -> None:
+        mentions: list[tuple[bytes, int, int]] = []
+        no = appended.head.no
+        for at, header in enumerate(appended.headers):
+            if header.about is not None:
+                mentions += [(of_person(person), no, appended.first + at) for person in header.about]
+            if header.refs is not None:
+                mentions += [
+                    (of_source(ref.log, ref.seq), no, appended.first + at)
+                    for ref in header.refs
+                    if ref.role == Role.SOURCE
+                ]
+            if header.kind == ERASURE_REQUESTED:
+                mentions.append((OF_REQUESTS, no, appended.first + at))
+        if mentions:
+            self.mentions.add(mentions)
+
+    def _restamp(self, head: LogHead) -> set[RowKey]:
+        """After a clock reset: computes again the rows of several events whose order may have changed."""
+        touched: set[RowKey] = set()
+        cut = head.resets[-1][1]
+        found = rows(self.file.reader,
+            "SELECT DISTINCT m.what FROM mentions m WHERE m.log=? AND m.what >= x'01' AND m.what < x'02'", (head.no,)
+        ) if self._has("mentions") else []  # fmt: skip
+        for (what,) in found:
+            for no, seq in self.mentions.find(what):
+                event = self._event_or_none(no, seq)
+                if event is not None and event.header.hlc >= cut:
+                    touched |= {key for key in self.views.keys_of(event) if of_entity(key[1]) == what}
+        return {key for key in touched if self.views.recompute(self.state, key)}
+
+    def _event_or_none(self, no: int, seq: int) -> Event | None:
+        with contextlib.suppress(NotFound):
+            return self._write_reader.event(self._heads_by_no[no], seq)
+        return None
+
+    @property
+    def writing_reader(self) -> LogReader:
+        """The reader to use inside a transaction: it sees what the transaction has written."""
+        return self._write_reader
+
+    def dirty(self) -> None:
+        """Inside a transaction, after stored blocks were rewritten: drops what was cached of them."""
+        self._appender.forget_caches()
+        self._moved()
+
+    def feed_rows(self, rows: list[RowKey]) -> None:
+        """Inside a transaction: adds rows to this commit's feed entry."""
+        version = self.state.version
+        raw = self.file.writer.execute("SELECT entry FROM outbox WHERE version=?", (version,)).get
+        entry = OutboxEntry([], []) if raw is None else msgspec.msgpack.decode(raw, type=OutboxEntry)
+        entry.rows = sorted({*entry.rows, *rows})
+        self.file.writer.execute(
+            "INSERT INTO outbox VALUES(?,?) ON CONFLICT(version) DO UPDATE SET entry=excluded.entry",
+            (version, msgspec.msgpack.encode(entry)),
+        )
+        self._save_state()
+
+    def settle_after_erasure(self) -> bool:
+        """Truncates the write-ahead log; where a reader holds it back, notes that a scrub is pending."""
+        if self.file.settle():
+            return True
+        with self.transaction():
+            self.state.scrub_pending = True
+            self._save_state()
+        return False
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def event(self, log_id: bytes, seq: int) -> Event:
+        """One event. Raises NotFound when there is none, or it was forgotten."""
+        try:
+            return self.reader.event(self.head(log_id), seq)
+        except NotFound as error:
+            raise NotFound(f"{event_text(log_id, seq)}: {error}") from None
+
+    def name_log(self, no: int, name: str) -> None:
+        """Keeps the name that full text and recall show for a log's author. In a transaction."""
+        self.file.writer.execute(fulltext.AUTHORS)
+        self.file.writer.execute("INSERT OR REPLACE INTO authors VALUES(?,?)", (no, name))
+
+    def author_names(self, numbers: list[int]) -> dict[int, str]:
+        """The names behind log numbers, where they are known."""
+        if not self._has("authors"):
+            return {}
+        listed = ",".join(map(str, numbers))
+        return dict(rows(self.file.reader, f"SELECT log, name FROM authors WHERE log IN ({listed})"))
+
+    def _has(self, table: str) -> bool:
+        return self.file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table,)).get is not None
+
+    # -- housekeeping --------------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Indexes and packs everything that is loose. *Cost*: about 20 µs an event not packed yet."""
+        if self.file.read_only:
+            return
+        while self.index_backlog():
+            pass
+        while self.pack_some():
+            pass
+
+    def pack_some(self, *, blocks_max: int = 16, runs_min: int = 2) -> int:
+        """Packs some blocks of loose runs into columns and frames; how many.
+
+        A block is worth packing when it is complete, or has `runs_min` runs or more.
+        """
+        done = 0
+        with self.transaction():
+            found = self.logs.loose_blocks(limit=blocks_max, runs_min=runs_min)
+            for no, first in found:
+                done += pack_block(self.logs, self._heads_by_no[no], first)
+            if done:
+                self.dirty()
+        return done
+
+    def index_backlog(self, *, rows_max: int = 4_096) -> int:
+        """Indexes one batch of rows that wait for full text; how many it did."""
+        done = 0
+        for table in self.registry.tables.values():
+            if table.fulltext is not None and fulltext.backlog(self.file, table):
+                with self.file.transaction():
+                    done += fulltext.catch_up(self.file, table, rows_max=rows_max)
+        return done
+
+    def scrub_if_pending(self) -> bool:
+        """Truncates the write-ahead log if something forgotten may still be in it; whether nothing is pending."""
+        if not self.state.scrub_pending and not self._stored_state().scrub_pending:
+            return True
+        with self.transaction():
+            self._load_state()
+            self.state.scrub_pending = False
+            self._save_state()
+        return self.settle_after_erasure()

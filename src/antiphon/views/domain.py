@@ -1,0 +1,203 @@
+"""Room `views` (imports `log` and below): what a domain declares: kinds of event, tables, folds between them.
+
+A fold is pure: from one event and its body to writes. How several writes on one row become the row is the table's
+merge rule, so a row never depends on the order in which its events came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from antiphon.log.kinds import SYSTEM_KINDS
+from antiphon.model.errors import InvalidInput, Rejected
+from antiphon.model.event import Event
+from antiphon.model.table import Table
+
+
+class Op(IntEnum):
+    """What a write does to its row."""
+
+    ASSERT = 0
+    UPDATE = 1
+    DELETE = 2
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One event's say on one row. A row exists while an event that asserts it, and none that deletes it, is visible."""
+
+    table: str
+    key: bytes
+    op: Op
+    values: Mapping[str, Any] = {}
+
+
+Fold = Callable[[Event, Any], Iterable[Write]]
+"""(event, body) -> writes. Pure: no clock, no chance, no reading."""
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""A body of one version -> of the next, as plain maps."""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of event: its name, the structure of its body, its version and how older bodies become newer ones."""
+
+    name: str
+    body: type
+    version: int = 1
+    upcasters: Mapping[int, Upcaster] = {}
+
+    def read(self, raw: bytes, version: int) -> Any:
+        """The body, brought up to this version. Raises Rejected when it is not one."""
+        try:
+            if version == self.version:
+                return msgspec.msgpack.decode(raw, type=self.body)
+            plain = msgspec.msgpack.decode(raw)
+            for old in range(version, self.version):
+                plain = self.upcasters[old](plain)
+            return msgspec.convert(plain, self.body)
+        except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, UnicodeError) as error:
+            raise Rejected(f"the body of this {self.name} (version {version}) does not fit its kind: {error}") from None
+
+
+class AssertRow:
+    """The fold that makes a row of each event, column by column: from a field of the body, `@time` or `@entity`.
+
+    `@time` is when it happened, or when it was recorded where that was not said.
+    """
+
+    def __init__(self, table: Table, **columns: str) -> None:
+        self.table = table
+        self._sources = {table.key: "@entity", **columns}
+        for name in self._sources:
+            table.column(name)
+        self._rower = self._build()
+
+    def __call__(self, event: Event, body: Any) -> Iterable[Write]:
+        values = dict(zip(self.table.names, self._rower(event.entity, _time_of(event), body), strict=True))
+        return (Write(self.table.name, event.entity or b"", Op.ASSERT, values),)
+
+    def row(self, entity: bytes | None, time_ms: int, body: Any) -> tuple[Any, ...]:
+        """The row's values in the table's order, as Python values."""
+        return self._rower(entity, time_ms, body)
+
+    def _build(self) -> Callable[[bytes | None, int, Any], tuple[Any, ...]]:
+        """A function from (entity, time, body) to the row, without a Python loop over columns."""
+        names = self.table.names
+        plain = [self._sources.get(name) for name in names]
+        fields = [source for source in plain if source and source[0] != "@"]
+        fetch = (
+            attrgetter(*fields) if len(fields) > 1 else (lambda body: (getattr(body, fields[0]),)) if fields else None
+        )
+        head = {"@entity": 0, "@time": 1}
+        slots: list[int | None] = []
+        at = 2
+        for source in plain:
+            if source is None:
+                slots.append(None)
+            elif source in head:
+                slots.append(head[source])
+            else:
+                slots.append(at)
+                at += 1
+        defaults = tuple(self.table.column(name).default for name in names)
+        filled = sum(slot is not None for slot in slots)
+        if slots == [*range(filled), *([None] * (len(slots) - filled))]:
+            rest = defaults[filled:]
+            if fetch is None:
+                return lambda entity, time_ms, body: (entity, time_ms, *rest)
+            return lambda entity, time_ms, body: (entity, time_ms, *fetch(body), *rest)
+
+        def general(entity: bytes | None, time_ms: int, body: Any) -> tuple[Any, ...]:
+            have = (entity, time_ms, *(fetch(body) if fetch else ()))
+            return tuple(default if slot is None else have[slot] for slot, default in zip(slots, defaults, strict=True))
+
+        return general
+
+
+class UpdateRow:
+    """The fold that writes to the row of the event's entity those fields of the body that are set (not UNSET)."""
+
+    def __init__(self, table: Table, **columns: str) -> None:
+        for name in columns:
+            table.column(name)
+        self._table, self._columns = table, columns
+
+    def __call__(self, event: Event, body: Any) -> Iterable[Write]:
+        if event.entity is None:
+            return ()
+        values = {}
+        for name, field in self._columns.items():
+            value = getattr(body, field)
+            if value is not msgspec.UNSET:
+                values[name] = value
+        return (Write(self._table.name, event.entity, Op.UPDATE, values),)
+
+
+class DeleteRow:
+    """The fold that deletes the row of the event's entity."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __call__(self, event: Event, body: Any) -> Iterable[Write]:
+        return () if event.entity is None else (Write(self._table.name, event.entity, Op.DELETE),)
+
+
+def _time_of(event: Event) -> int:
+    return event.header.occurred if event.header.occurred is not None else event.header.hlc >> 16
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A named set of kinds, tables and folds. Raise `version` when a fold changes: its tables are then made anew."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    tables: tuple[Table, ...] = ()
+    folds: Mapping[str, tuple[Fold, ...]] = {}
+    version: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the version and with every declared table."""
+        return "/".join([str(self.version), *(table.fingerprint for table in self.tables)])
+
+
+class Registry:
+    """All domains of a process. Raises InvalidInput when two declare the same kind or table."""
+
+    def __init__(self, domains: Iterable[Domain]) -> None:
+        self.domains = {domain.name: domain for domain in domains}
+        self.kinds: dict[str, Kind] = {}
+        self.tables: dict[str, Table] = {}
+        self.folds: dict[str, tuple[Fold, ...]] = {}
+        self.domain_of_table: dict[str, str] = {}
+        for domain in self.domains.values():
+            self._add(domain)
+
+    def _add(self, domain: Domain) -> None:
+        for kind in domain.kinds:
+            if kind.name in self.kinds or kind.name in SYSTEM_KINDS:
+                raise InvalidInput(f"domain {domain.name!r} declares the kind {kind.name!r}, which is taken")
+            self.kinds[kind.name] = kind
+        for table in domain.tables:
+            if table.name in self.tables:
+                raise InvalidInput(f"domain {domain.name!r} declares the table {table.name!r}, which is taken")
+            self.tables[table.name] = table
+            self.domain_of_table[table.name] = domain.name
+        for name, folds in domain.folds.items():
+            if name not in self.kinds:
+                raise InvalidInput(f"domain {domain.name!r} folds {name!r}, a kind that it does not declare")
+            self.folds[name] = tuple(folds)
+
+    def kind(self, name: str) -> Kind:
+        """A declared kind. Raises InvalidInput."""
+        found = self.kinds.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.kinds))
+            raise InvalidInput(f"no domain declares the kind {name!r}; known: {known}", kind=name)
+        return found

@@ -1,0 +1,91 @@
+"""Room `views` (imports `log` and below): the ports behind which rows and mentions are stored.
+
+Writing methods work inside the transaction that the engine has open. A table that was never written has no rows;
+it is made when it is first written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from antiphon.model.table import Table
+
+
+class StoredRow(msgspec.Struct, frozen=True):
+    """A row as kept: its number in the file, the (log number, seq) it speaks by, and its columns."""
+
+    n: int
+    log: int
+    seq: int
+    values: dict[str, Any]
+
+
+class TableStore(Protocol):
+    """Rows of declared tables, keyed by their key column."""
+
+    def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """New rows (n, log, seq, *columns); no row of any of these keys may exist. Values as in Python."""
+        ...
+
+    def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
+        """Puts the row of a key in place of the old one, or removes it; False when nothing changed.
+
+        A row that exists keeps its number n.
+        """
+        ...
+
+    def row(self, table: Table, key: bytes) -> StoredRow | None:
+        """One row by key."""
+        ...
+
+    def select(
+        self, table: Table, equal: Mapping[str, Any], *, order: str, descending: bool, limit: int
+    ) -> list[StoredRow]:
+        """Rows whose columns have these values, ordered by one column."""
+        ...
+
+    def count(self, table: Table) -> int:
+        """How many rows there are."""
+        ...
+
+    def drop(self, table: Table) -> None:
+        """Removes the table with all its rows and indexes."""
+        ...
+
+
+class MentionStore(Protocol):
+    """Which events mention what: an entity they did not create, a person, another event."""
+
+    def add(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
+        """Keeps (what, log number, seq); the same twice is kept once."""
+        ...
+
+    def find(self, what: bytes) -> list[tuple[int, int]]:
+        """The (log number, seq) of the events that mention it, in order."""
+        ...
+
+    def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
+        """Drops these."""
+        ...
+
+
+def of_entity(entity: bytes) -> bytes:
+    """The key under which mentions of an entity are kept."""
+    return b"\x01" + entity
+
+
+def of_person(person: bytes) -> bytes:
+    """The key under which mentions of a person are kept."""
+    return b"\x02" + person
+
+
+def of_source(log_id: bytes, seq: int) -> bytes:
+    """The key under which events derived from this one are kept."""
+    return b"\x03" + log_id + seq.to_bytes(8, "big")
+
+
+OF_REQUESTS = b"\x04"
+"""The key under which requests to forget are kept."""

@@ -1,0 +1,122 @@
+"""Room `world` (imports `model`): the machine, and the marks it keeps outside every agent's folder.
+
+A mark says how far a file had grown when a checkpoint of it last left a process here. A file whose mark is
+missing, ahead of it or of another machine is a copy or a restored backup: its logs must not be written again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The last known state of one file on this machine.
+
+    *Units*: `events` counts all events ever appended to the file, over all its logs.
+    """
+
+    machine: str
+    path: str
+    device: int
+    inode: int
+    incarnation: str
+    events: int
+
+
+class Host:
+    """This machine's identity and its state folder."""
+
+    def __init__(self, state: Path | None = None, machine: str | None = None) -> None:
+        self._state = state or state_folder()
+        self._machine = machine or _machine()
+
+    def observe(self, path: Path, *, incarnation: str, events: int) -> Mark:
+        """The mark that the file at `path` should have now."""
+        stat = path.stat()
+        return Mark(self._machine, str(path.resolve()), stat.st_dev, stat.st_ino, incarnation, events)
+
+    def recall(self, file_id: bytes) -> Mark | None:
+        """The mark kept for a file, None when there is none that can be read."""
+        try:
+            return msgspec.json.decode(self._place(file_id).read_bytes(), type=Mark)
+        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+            return None
+
+    def keep(self, file_id: bytes, mark: Mark) -> None:
+        """Stores a mark and waits until it is on disk."""
+        place = self._place(file_id)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = place.with_suffix(f".{os.getpid()}.new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(handle, msgspec.json.encode(mark))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        fresh.replace(place)
+        _sync_folder(place.parent)
+
+    def _place(self, file_id: bytes) -> Path:
+        return self._state / "marks" / f"{file_id.hex()}.json"
+
+
+def still_ours(seen: Mark | None, now: Mark) -> bool:
+    """Whether the file is the very one the mark was made for: not a copy, not an older state of it."""
+    if seen is None or seen.machine != now.machine or seen.incarnation != now.incarnation:
+        return False
+    same_file = seen.inode == now.inode and (seen.device == now.device or seen.path == now.path)
+    return same_file and seen.events <= now.events
+
+
+def state_folder() -> Path:
+    """The host-local folder for marks: `ANTIPHON_STATE`, else the system's place for such state."""
+    chosen = os.environ.get("ANTIPHON_STATE")
+    return Path(chosen) if chosen else Path(platformdirs.user_state_dir("antiphon", appauthor=False))
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows cannot open folders; its rename is durable enough
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _machine() -> str:
+    parts = [platform.system()]
+    for place in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            parts.append(Path(place).read_text().strip())
+            break
+    else:
+        parts.append(_hardware_uuid() or platform.node())
+    in_container = Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+    if in_container or "KUBERNETES_SERVICE_HOST" in os.environ:
+        parts.append(platform.node())  # containers of one image share a machine id, never a host name
+    return sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _hardware_uuid() -> str | None:
+    if platform.system() != "Darwin":
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        found = subprocess.run(
+            ["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout
+        for line in found.splitlines():
+            if "IOPlatformUUID" in line:
+                return line.split('"')[-2]
+    return None
