@@ -1,0 +1,138 @@
+"""Room `demo` (imports everything below it): the page that the demo ends in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from antiphon.demo.story import Figures
+
+_MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red")}
+
+
+def greet(console: Console) -> None:
+    """What is about to happen."""
+    console.print()
+    console.print("[bold]Antiphon[/bold]  every agent its own encrypted, provable database", highlight=False)
+    console.print("[dim]real chats: each person gets a principal, an agent, keys and a log of their own[/dim]")
+    console.print()
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def show(console: Console, figures: Figures) -> None:
+    """The whole page."""
+    console.print()
+    for title, body in (
+        ("written", _written(figures)),
+        ("size", _sizes(figures)),
+        ("recalled", _recalls(figures)),
+        ("proved", _proved(figures)),
+        ("forgotten", _forgotten(figures)),
+    ):
+        console.print(
+            Panel(body, title=f"[bold]{title}[/bold]", title_align="left", border_style="dim", padding=(0, 1))
+        )
+    where = f"The files are in {figures.folder}" if figures.kept else "Nothing is left behind (--keep keeps the files)"
+    console.print(f'[dim]{where}. Next: `antiphon init ada`, then `antiphon -a ada remember "…"`.[/dim]')
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    return table
+
+
+def _written(figures: Figures) -> Table:
+    table = _grid()
+    rate = figures.messages / figures.write_s
+    table.add_row(
+        "people", f"[bold]{figures.people:,}[/bold] principals and agents in {figures.enrol_s:.1f} s, "
+        f"{figures.people / figures.enrol_s:,.0f}/s, each statement signed twice"
+    )  # fmt: skip
+    table.add_row(
+        "messages", f"[bold]{figures.messages:,}[/bold] in {figures.write_s:.1f} s: [bold]{rate:,.0f}/s[/bold] "
+        "hashed, signed, folded, encrypted and fsynced"
+    )  # fmt: skip
+    table.add_row("indexed and packed", f"{figures.pack_s:.1f} s")
+    table.add_row(
+        "verified", f"[green]✓[/green] {figures.verified_logs:,} logs, {figures.verified_events:,} events, every byte "
+        f"hashed again, in {figures.verify_s:.1f} s"
+    )  # fmt: skip
+    return table
+
+
+def _sizes(figures: Figures) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_column()
+    most = max(figures.file_bytes, figures.raw_bytes)
+    for name, count in (
+        ("raw text", figures.raw_bytes),
+        ("raw text, zstd -3", figures.zstd_bytes),
+        ("the logs, provable", figures.log_bytes),
+        ("keys and statements", figures.identity_bytes),
+        ("whole encrypted file", figures.file_bytes),
+    ):
+        bar = "█" * max(1, round(40 * count / most))
+        ratio = f"{count / figures.zstd_bytes:.2f}×"
+        table.add_row(name, _mb(count), ratio, Text(bar, style="cyan"))
+    table.add_row("", "", "[dim]of zstd[/dim]", "[dim]the file holds logs, tables, four indexes and full text[/dim]")
+    return table
+
+
+def _recalls(figures: Figures) -> Group:
+    parts: list[Table | Text | Padding] = []
+    for question, seconds, hits in figures.recalls:
+        parts.append(Text.assemble(("? ", "bold cyan"), (question, "bold"), (f"   {seconds * 1000:.0f} ms", "dim")))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(justify="right", style="dim")
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for hit in hits:
+            log, _, seq = hit.event.rpartition("/")
+            table.add_row(f"{hit.score:.2f}", hit.time[:10], f"{hit.author} {log[:8]}…/{seq}", hit.text[:160])
+        parts.append(Padding(table, (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _proved(figures: Figures) -> Table:
+    table = _grid()
+    verdict = "[green]✓[/green] another process, given the principal's id alone, agrees" if figures.proof_ok else (
+        "[red]✗ the other process does not agree[/red]"
+    )  # fmt: skip
+    table.add_row("one message", f"“{figures.proof_text[:100]}”")
+    table.add_row("its proof", f"{figures.proof_bytes:,} bytes: {verdict}")
+    found = f"[green]✓[/green] found: {figures.flip_found}" if figures.flip_found else "[red]✗ not found[/red]"
+    table.add_row("one byte flipped", f"at offset {figures.flipped_at:,} of a copy: {found}")
+    return table
+
+
+def _forgotten(figures: Figures) -> Group:
+    done = figures.forgotten
+    assert done is not None
+    table = _grid()
+    table.add_row("who", f"[bold]{figures.person}[/bold]: {len(done.events):,} events in {figures.forget_s:.2f} s")
+    for place in done.places:
+        mark, colour = _MARK[place.state]
+        table.add_row(place.name, f"[{colour}]{mark}[/{colour}] {place.detail}")
+    search = _grid()
+    search.add_row("searched for", f"“{figures.needle}”")
+    search.add_row("before", f"found in {', '.join(figures.before) or 'nothing'}")
+    after = "[green]✓ nowhere[/green]" if not figures.after else f"[red]✗ {', '.join(figures.after)}[/red]"
+    search.add_row("after", f"{after}: all pages decrypted, all frames inflated, indexes and write-ahead log")
+    proof = "[green]✓[/green] every remaining log still verifies" if figures.still_verified else "[red]✗[/red]"
+    search.add_row("proofs", proof)
+    return Group(table, Text(), search)
