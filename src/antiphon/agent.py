@@ -22,14 +22,19 @@ from antiphon.model import times
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, decode_body
 from antiphon.model.note import Checkpoint
-from antiphon.model.text import entity_text, event_text, id_text, parse_entity, parse_event
+from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
 from antiphon.model.times import Time
+from antiphon.query.rows import Rows
 from antiphon.replica import archive, enrol, prove
 from antiphon.replica import forget as forgetting
 from antiphon.replica.core import Batch, Replica
 from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
 from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
+
+
+RUNS_TO_PACK_AT_CLOSE = 16
+"""Fewer loose commits than this are left as they are: a script that opens, writes once and closes stays quick."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -127,7 +132,7 @@ class Agent:
     def close(self) -> None:
         """Packs what is loose and closes the file."""
         if self._closer is not None:
-            self.replica.tidy()
+            self.replica.tidy(runs_min=RUNS_TO_PACK_AT_CLOSE)
             self.replica.close()
             self._closer()
 
@@ -167,9 +172,7 @@ class Agent:
 
     def _heads(self, *roles: LogRole) -> list[LogHead]:
         wanted = roles or (LogRole.OWN, LogRole.PAST)
-        return [
-            head for head in self.replica.heads() if head.owner == self.record_of_agent.agent and head.role in wanted
-        ]
+        return [head for head in self.replica.heads_of(self.record_of_agent.agent) if head.role in wanted]
 
     # -- recording -----------------------------------------------------------------------------------------------
 
@@ -216,8 +219,13 @@ class Agent:
         return self._commit([commands.update(key, user=row.values["user"], changes=changes)])[0]
 
     def supersede(self, memory: str, text: str, **fields: Any) -> Recorded:
-        """A correction: a new memory that ranks above the old one, which stays in history."""
-        return self.remember(text, supersedes=memory, **fields)
+        """A correction: a new memory that ranks above the old one, which stays in history.
+
+        Type, namespace and user are the old one's where they are not given.
+        """
+        old = self._row(parse_entity(memory)).values
+        same = {"type": old["type"], "namespace": old["namespace"] or ""}
+        return self.remember(text, supersedes=memory, **{**same, **fields})
 
     def reflect(
         self,
@@ -275,7 +283,7 @@ class Agent:
         draft = draft_of(
             declared,
             value,
-            entity=NEW if entity is None else parse_entity(entity),
+            entity=NEW if entity is None else self._own_entity(entity),
             occurred=None if occurred is None else times.to_ms(occurred),
             about=tuple(sorted({person for person, _ in people})) or None,
             refs=self._source_refs(sources),
@@ -315,7 +323,7 @@ class Agent:
             fits = (
                 values["timestamp"] < before and (values["significance"] or 0) <= most and values["type"] != "summary"
             )
-            if fits and values["superseded_by"] is None:
+            if fits and values["superseded_by"] is None and values["expires_at"] is None:
                 groups.setdefault((values["namespace"], values["user"]), []).append(row)
         step = commands.SUMMARY_SOURCES_MAX
         for group in groups.values():
@@ -327,27 +335,35 @@ class Agent:
 
     def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
         """A person's pseudonym, with the event that names it when it is new."""
-        if not label:
-            raise InvalidInput("a person is named by text that is not empty")
-        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1, logs=self._log_numbers())
+        found = self._pseudonyms(label)
         if found:
-            return found[0].values["id"], None
+            return found[0], None
         person = self.replica.entropy.bytes(16)
         return person, commands.name_person(person, label)
 
     def _log_numbers(self) -> list[int]:
         return [head.no for head in self._heads()]
 
+    def _pseudonyms(self, label: str) -> tuple[bytes, ...]:
+        """Every pseudonym of a person here: copies of an agent, or threads at once, may each have chosen one."""
+        if not isinstance(label, str) or not label:
+            raise InvalidInput("a person is named by text that is not empty")
+        check_text(label, what="the name of a person")
+        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1_000, logs=self._log_numbers())
+        return tuple(row.values["id"] for row in found)
+
     def pseudonym(self, label: str) -> bytes | None:
         """The pseudonym that stands for a person here, None when nothing was recorded about them."""
-        person, drafted = self._person(label)
-        return person if drafted is None else None
+        return next(iter(self._pseudonyms(label)), None)
 
     def _place(self, event: str) -> tuple[LogHead, int]:
         """The log and seq of an event id, or of a bare seq in this agent's own log."""
         if event.isascii() and event.isdigit():
             return self.replica.head(self.log_id), int(event)
         log, seq = parse_event(event)
+        for head in self._heads():
+            if head.id == log and seq < head.size:
+                return head, seq
         return self.replica.head(log), seq
 
     def _source_refs(self, events: Sequence[str]) -> tuple[Ref, ...] | None:
@@ -371,17 +387,16 @@ class Agent:
         until: Time | None = None,
         kind: str | Sequence[str] = (),
         namespace: str | None = None,
+        below: str | None = None,
         user: str | None = None,
         entity: str | None = None,
     ) -> list[Memory]:
         """What this agent knows about a question, best first. Everything acknowledged is found: a backlog is indexed
-        before the answer.
+        before the answer. `below` is a dotted namespace: that one and those that go on from it.
         """
-        person = None
-        if user is not None:
-            person = self.pseudonym(user)
-            if person is None:
-                return []
+        people = () if user is None else self._pseudonyms(user)
+        if user is not None and not people:
+            return []
         question = recalling.Question(
             query,
             limit,
@@ -390,31 +405,48 @@ class Agent:
             None if until is None else times.to_ms(until),
             (kind,) if isinstance(kind, str) else tuple(kind),
             namespace,
-            person,
+            people,
             None if entity is None else parse_entity(entity),
+            below,
         )
         return recall_in(self.replica, self._text, question)
 
+    def table(self, name: str) -> Rows:
+        """The rows of one declared table that this agent's events made. Raises InvalidInput."""
+        return Rows(self.replica.tables, self.replica.registry.table(name), self._log_numbers)
+
     def get(self, entity: str) -> dict[str, Any] | None:
         """The row of an entity, from whichever table holds it, with the event it speaks by; None when there is none."""
-        key = parse_entity(entity)
+        key, mine = parse_entity(entity), self._log_numbers()
         for table in self.replica.registry.tables.values():
             row = self.replica.tables.row(table, key)
-            if row is not None:
+            if row is not None and row.log in mine:
                 event = event_text(self.replica.head_no(row.log).id, row.seq)
                 return {"table": table.name, "event": event, **row.values}
         return None
 
+    def _own_entity(self, entity: str) -> bytes:
+        """The id of an entity that this agent may write about: none that another agent of the file has a row of."""
+        key, mine = parse_entity(entity), self._log_numbers()
+        for table in self.replica.registry.tables.values():
+            row = self.replica.tables.row(table, key)
+            if row is not None and row.log not in mine:
+                raise InvalidInput(f"{entity} is another agent's: only its own events may change it", entity=entity)
+        return key
+
     def _row(self, key: bytes) -> StoredRow:
         row = self.replica.tables.row(MEMORIES, key)
-        if row is None:
-            raise NotFound(f"there is no memory {entity_text(key)}")
+        if row is None or row.log not in self._log_numbers():
+            raise NotFound(f"{self.name} has no memory {entity_text(key)}")
         return row
 
     def event(self, event: str) -> Event:
         """One event by its id (or its seq in this agent's log). Raises NotFound when it is not, or no longer, there."""
         head, seq = self._place(event)
-        return self.replica.event(head.id, seq)
+        try:
+            return self.replica.reader.event(head, seq)
+        except NotFound as error:
+            raise NotFound(f"{event_text(head.id, seq)}: {error}") from None
 
     def history(self, entity: str) -> list[Event]:
         """Everything recorded about an entity, in order: how it came to be what it is."""
@@ -424,6 +456,8 @@ class Agent:
             seq = self.replica.reader.find_entity(head, key)
             if seq is not None:
                 places.add((head.no, seq))
+        mine = self._log_numbers()
+        places = {place for place in places if place[0] in mine}
         events = []
         for no, seq in places:
             with contextlib.suppress(NotFound):
@@ -493,15 +527,18 @@ class Agent:
             numbers = {head.id: head.no for head in self._heads()}
             targets |= {(numbers[found.log], found.seq) for found in self.history(entity) if found.log in numbers}
         if person is not None:
-            pseudonym = self.pseudonym(person)
-            if pseudonym is not None:
+            for pseudonym in self._pseudonyms(person):
                 targets |= set(self.replica.mentions.find(of_person(pseudonym)))
         if older_than is not None:
             targets |= self._older(self.replica.clock.now_ms() - times.age_ms(older_than))
         if not targets:
             raise NotFound("there is nothing to forget: no event matches")
         code = reason or ("person" if person else "expired" if older_than else "asked")
-        done = forgetting.forget(self.replica, targets, reason=code, principal=self._principal_for(targets))
+        return self.forget_places(targets, reason=code)
+
+    def forget_places(self, targets: set[tuple[int, int]], *, reason: str) -> forgetting.Forgotten:
+        """As `forget`, of (log number, seq) in this agent's file."""
+        done = forgetting.forget(self.replica, targets, reason=reason, principal=self._principal_for(targets))
         self._summarize_again(done)
         return done
 
@@ -517,6 +554,17 @@ class Agent:
                 happened = header.hlc >> 16 if header.occurred is None else header.occurred
                 if happened < before and event.kind not in kinds.SYSTEM_KINDS:
                     found.add((head.no, event.seq))
+        return found - self._names_in_use(found)
+
+    def _names_in_use(self, going: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Events that name people of whom something stays: without the name, it could not be forgotten by person."""
+        found: set[tuple[int, int]] = set()
+        for no, seq in going:
+            event = self.replica.reader.event(self.replica.head_no(no), seq)
+            if event.kind == declare.PERSON_NAMED and event.entity is not None:
+                about = set(self.replica.mentions.find(of_person(event.entity)))
+                if not about <= going:
+                    found.add((no, seq))
         return found
 
     def _summarize_again(self, done: forgetting.Forgotten) -> None:
@@ -579,7 +627,9 @@ class Agent:
         place = Path(path)
         heads = [self.replica.head(self.record_of_agent.principal_log), *self._heads()]
         if place.suffix == ".archive":
-            prove.hand_out_checkpoint(self.replica, self.log_id)
+            for head in heads[1:]:
+                if head.size:  # a copy's new log is empty until something is recorded in it
+                    prove.hand_out_checkpoint(self.replica, head.id)
             count = archive.write_archive(self.replica, heads, place)
         else:
             count = archive.write_json_lines(self.replica, heads[1:], place, good_only=good_only)
@@ -610,13 +660,15 @@ class Writing:
     ) -> None:
         """As `Agent.remember`."""
         agent = self._agent
+        old = None if supersedes is None else agent._row(parse_entity(supersedes)).values
+        person = self._person(user) if user is not None else None if old is None else old["user"]
         self.drafted.append(
             commands.remember(
                 text,
-                user=None if user is None else self._person(user),
+                user=person,
                 expires=None if expires is None else times.to_ms(expires),
                 occurred=None if occurred is None else times.to_ms(occurred),
-                supersedes=None if supersedes is None else agent._row(parse_entity(supersedes)).values["id"],
+                supersedes=None if old is None else old["id"],
                 refs=agent._source_refs(sources) if sources else None,
                 **fields,
             )
@@ -631,15 +683,28 @@ class Writing:
                 self.drafted.append(drafted)
         return person
 
-    def record(self, kind: str, body: Any, *, entity: str | None = None, occurred: Time | None = None) -> None:
+    def record(
+        self,
+        kind: str,
+        body: Any,
+        *,
+        entity: str | None = None,
+        occurred: Time | None = None,
+        about: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        scope: Scope = Scope.PRIVATE,
+    ) -> None:
         """As `Agent.record`."""
         declared = self._agent.replica.registry.kind(kind)
         value = convert(declared, body)
         draft = draft_of(
             declared,
             value,
-            entity=NEW if entity is None else parse_entity(entity),
+            entity=NEW if entity is None else self._agent._own_entity(entity),
             occurred=None if occurred is None else times.to_ms(occurred),
+            about=tuple(sorted({self._person(label) for label in about})) or None,
+            refs=self._agent._source_refs(sources),
+            scope=scope,
         )
         self.drafted.append((draft, value))
 
@@ -668,7 +733,7 @@ def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) 
     found = []
     for hit in hits:
         values: Mapping[str, Any] = hit.row.values
-        newer = values.get("superseded_by")
+        newer, weight = values.get("superseded_by"), values.get("significance")
         found.append(
             Memory(
                 event_text(replica.head_no(hit.row.log).id, hit.row.seq),
@@ -680,8 +745,8 @@ def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) 
                 hit.table,
                 values.get("type") or hit.table,
                 values.get("namespace") or "",
-                values.get("significance"),
-                None if newer is None else entity_text(newer),
+                weight if isinstance(weight, int | float) else None,
+                entity_text(newer) if isinstance(newer, bytes) else None,
             )
         )
     return found

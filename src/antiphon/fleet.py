@@ -16,6 +16,7 @@ from antiphon.engines.sqlite.search import SqliteText
 from antiphon.home import SUFFIX, AgentRecord, Home, add_agent_log, check_name
 from antiphon.identity.signing import SigningKey
 from antiphon.knowledge.recall import Question
+from antiphon.log.kinds import SYSTEM_KINDS
 from antiphon.log.store import LogHead
 from antiphon.log.verify import Verdict
 from antiphon.model import times
@@ -26,7 +27,6 @@ from antiphon.replica import enrol, prove
 from antiphon.replica import forget as forgetting
 from antiphon.replica.core import Batch, Replica
 from antiphon.views.domain import Domain
-from antiphon.views.store import of_person
 
 OPEN_FILES_MAX: Final = 64
 ENROL_BATCH: Final = 256
@@ -133,7 +133,7 @@ class Fleet:
             return
         for at in range(0, len(names), ENROL_BATCH):
             part = names[at : at + ENROL_BATCH]
-            with self._shared.transaction():
+            with self._shared.transaction(), self._home.ring.together():  # keys are on disk before the commit
                 for name in part:
                     self._add_here(self._shared, check_name(name), own_principals=own_principals)
             progress(len(part))
@@ -218,16 +218,14 @@ class Fleet:
             for name in self.names():
                 yield self.agent(name).verify(progress=progress)
             return
-        homes = self._principal_logs()
+        agents = self.agents_by_id()
         for head in self._shared.heads():
-            yield prove.verify_log_of(self._shared, head, principal_log=homes.get(head.owner), progress=progress)
-
-    def _principal_logs(self) -> dict[bytes, bytes]:
-        records = (msgspec.msgpack.decode(raw, type=AgentRecord) for _, raw in self.replica.file.settings("agent/"))
-        return {record.agent: record.principal_log for record in records}
+            record = agents.get(head.owner)
+            home = None if record is None else record.principal_log
+            yield prove.verify_log_of(self._shared, head, principal_log=home, progress=progress)
 
     def forget_agent(self, name: str, *, reason: str = "person") -> forgetting.Forgotten:
-        """Everything an agent recorded, with its name: what remains is hashes, keys and the proof of the rest."""
+        """Everything an agent recorded: what remains is hashes, keys, its name, and the proof of the rest."""
         agent = self.agent(name)
         owner = agent.record_of_agent.agent
         targets = [
@@ -235,26 +233,26 @@ class Fleet:
             for head in agent.replica.heads()
             if head.owner == owner
             for event in agent.replica.reader.events(head)
-            if "." in event.kind and not event.kind.startswith(("log.", "clock.", "instance."))
+            if event.kind not in SYSTEM_KINDS
         ]
         if not targets:
             raise NotFound(f"{name} has recorded nothing that is still here")
-        return forgetting.forget(agent.replica, targets, reason=reason, principal=agent.replica)
+        return agent.forget_places(set(targets), reason=reason)
 
     def forget_person(self, label: str) -> list[forgetting.Forgotten]:
         """Everything that any agent recorded about a person; one outcome a file. Raises NotFound."""
         done: list[forgetting.Forgotten] = []
         for name in self.names():
-            agent = self.agent(name)
-            pseudonym = agent.pseudonym(label)
-            if pseudonym is None:
-                continue
-            targets = agent.replica.mentions.find(of_person(pseudonym))
             with suppress(NotFound):
-                done.append(forgetting.forget(agent.replica, targets, reason="person"))
+                done.append(self.agent(name).forget(person=label))
         if not done:
             raise NotFound(f"no agent has recorded anything about {label!r}")
         return done
+
+    def agents_by_id(self) -> dict[bytes, AgentRecord]:
+        """Every agent of a fleet in one file."""
+        stored = (msgspec.msgpack.decode(raw, type=AgentRecord) for _, raw in self.replica.file.settings("agent/"))
+        return {record.agent: record for record in stored}
 
     def log_of(self, name: str) -> LogHead:
         """The log that an agent writes."""

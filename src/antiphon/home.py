@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 import platformdirs
 
+from antiphon.domains.items import ITEMS
 from antiphon.domains.memory import MEMORY
 from antiphon.engines.keyfiles import KeyRing, Unlock
 from antiphon.engines.sqlite.file import network_file_system
@@ -68,7 +69,7 @@ class Home:
     def __init__(self, folder: Path, ring: KeyRing, domains: Iterable[Domain] = (), **world: Any) -> None:
         self.folder = folder
         self.ring = ring
-        self.registry = Registry([MEMORY, *domains])
+        self.registry = Registry([MEMORY, ITEMS, *(domain for domain in domains if domain is not ITEMS)])
         self._world = world
         self._principal: Replica | None = None
 

@@ -128,8 +128,7 @@ class Story:
         start = self._now()
         while done := fleet.replica.index_backlog(rows_max=8_192):
             progress.advance(task, done)
-        fleet.replica.tidy()
-        fleet.replica.file.settle()
+        fleet.replica.tidy(shrink=True)
         self.figures.pack_s = self._now() - start
         by_owner = sizes.bytes_by_owner(fleet.replica.file)
         agents = fleet.agents_by_id()

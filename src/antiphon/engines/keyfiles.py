@@ -55,7 +55,9 @@ class KeyRing:
         self._entropy: Entropy = entropy or SystemEntropy()
         self._lock = threading.RLock()
         self._sealed: dict[str, bytes] = {}
+        self._waiting: dict[str, bytes] | None = None
         self._read_to = 0
+        self._inode = 0
         if create:
             self._create(unlock)
         self._head = self._read_head()
@@ -118,7 +120,9 @@ class KeyRing:
     def _refresh(self) -> None:
         """Reads the lines that were added since the last look, by whichever process."""
         with self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < self._read_to:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._read_to:  # written anew: a secret was destroyed
+                self._inode = found.st_ino
                 self._sealed.clear()
                 self._read_to = len(file.readline())
             file.seek(self._read_to)
@@ -138,6 +142,8 @@ class KeyRing:
             yield
 
     def get(self, name: str) -> bytes:
+        if self._waiting is not None and name in self._waiting:
+            return self._waiting[name]
         sealed = self._sealed.get(name)
         if sealed is None:
             with self._lock:
@@ -150,7 +156,26 @@ class KeyRing:
     def put(self, name: str, secret: bytes) -> None:
         self.put_all({name: secret})
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._lock:
+            if self._waiting is not None:
+                yield
+                return
+            self._waiting = {}
+            try:
+                yield
+                waiting, self._waiting = self._waiting, None
+                if waiting:
+                    self.put_all(waiting)
+            finally:
+                self._waiting = None
+
     def put_all(self, secrets: dict[str, bytes]) -> None:
+        with self._lock:  # another thread's `together` is waited for
+            if self._waiting is not None:
+                self._waiting.update(secrets)
+                return
         lines = []
         for name, secret in secrets.items():
             if not name or any(char.isspace() for char in name):
@@ -158,11 +183,23 @@ class KeyRing:
             lines.append(_line(name, keystore.wrap(secret, name=name, kek=self._kek, entropy=self._entropy)))
         with self._locked():
             self._refresh()
-            with self._path.open("ab") as file:
+            self._still_opens()
+            with self._path.open("r+b") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a line that a crash has torn: ours must not join it
+                        lines.insert(0, b"\n")
                 file.write(b"".join(lines))
                 file.flush()
                 os.fsync(file.fileno())
             self._refresh()
+
+    def _still_opens(self) -> None:
+        """A secret wrapped under a passphrase that another process has changed meanwhile would be lost."""
+        with contextlib.suppress(WrongKey):
+            if keystore.unwrap(self._sealed.get(_CHECK, b""), name=_CHECK, kek=self._kek) == _ZERO:
+                return
+        raise WrongKey(f"the passphrase or key of {self._path} was changed by another process: open it again")
 
     def destroy(self, name: str) -> bool:
         with self._locked():

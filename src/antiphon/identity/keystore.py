@@ -7,6 +7,7 @@ file or the environment. There is no default key.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from nacl.bindings import (
@@ -41,6 +42,10 @@ class KeyStore(Protocol):
 
     def put_all(self, secrets: dict[str, bytes]) -> None:
         """Keeps many secrets with one wait for the disk."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Within the block, secrets that are put can be read back at once, but reach the disk when it ends."""
         ...
 
     def destroy(self, name: str) -> bool:

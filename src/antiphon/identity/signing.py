@@ -111,7 +111,7 @@ def decode_statement(raw: bytes) -> Statement:
         raise ProtocolViolation(f"a statement over STATEMENT_BYTES_MAX ({STATEMENT_BYTES_MAX}) bytes")
     try:
         statement = msgspec.msgpack.decode(raw, type=Statement)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise ProtocolViolation(f"not a statement: {error}") from None
     if statement.encode() != raw:
         raise ProtocolViolation("a statement that is not in its canonical encoding")

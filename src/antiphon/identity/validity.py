@@ -6,6 +6,7 @@ follows. A revocation cuts a log at its last good size: what was certified past 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 import msgspec
@@ -16,6 +17,7 @@ from antiphon.identity.statements import (
     EnrolDelegation,
     InstanceCertificate,
     PrincipalInception,
+    ProvisionalInstance,
     Revocation,
     RootRotation,
     log_id_of,
@@ -66,12 +68,39 @@ def standing_of(inception: Statement, evidence: Iterable[Evidence]) -> Standing:
     for item in waiting:
         if item.log == home:
             _govern(found, item)
+    claims = [(item, claim) for item in waiting if (claim := _read(found, item)) is not None]
     moved = True
     while moved:
-        rest = [item for item in waiting if not _admit(found, item)]
-        moved = len(rest) < len(waiting)
-        waiting = rest
+        rest = [(item, claim) for item, claim in claims if not _admit(found, item, claim)]
+        moved = len(rest) < len(claims)
+        claims = rest
     return found
+
+
+def provisional_logs(standing: Standing, statements: Iterable[Statement]) -> dict[bytes, bytes]:
+    """The logs of clones that nobody has certified yet, to their agents: those that grew from a log that counts.
+
+    A revoked log's key vouches for nobody; nor does a clone's whose own line leads nowhere.
+    """
+    claims: list[ProvisionalInstance] = []
+    for statement in statements:
+        if statement.use == "provisional":
+            with contextlib.suppress(ProtocolViolation):
+                claims.append(ProvisionalInstance.read(statement))
+    known: dict[bytes, bytes] = {}
+    moved = True
+    while moved:
+        new = {
+            claim.log: claim.agent
+            for claim in claims
+            if claim.log not in known
+            and claim.parent not in standing.cut
+            and claim.agent in (standing.logs.get(claim.parent), known.get(claim.parent))
+            and claim.agent in standing.agents
+        }
+        known.update(new)
+        moved = bool(new)
+    return known
 
 
 def _govern(found: Standing, item: Evidence) -> None:
@@ -102,26 +131,30 @@ def _govern(found: Standing, item: Evidence) -> None:
         found.ignored.append(f"{item.seq}: {error}")
 
 
-def _admit(found: Standing, item: Evidence) -> bool:
-    """Whether the item is settled: admitted, or never to be."""
-    if item.statement.use not in ("agent", "instance"):
-        return True
-    if not found.counts(item.log, item.seq):
-        return False
+def _read(found: Standing, item: Evidence) -> AgentInception | InstanceCertificate | None:
+    """The claim to be admitted, its signatures verified once; None for what makes no such claim, or not validly."""
     try:
         if item.statement.use == "agent":
-            agent = AgentInception.read(item.statement)
-            if agent.principal == found.principal and agent.enrol_key in found.enrol_keys:
-                found.agents.add(item.statement.id)
-                return True
-            return False
-        certificate = InstanceCertificate.read(item.statement)
+            return AgentInception.read(item.statement)
+        if item.statement.use == "instance":
+            return InstanceCertificate.read(item.statement)
     except ProtocolViolation as error:
         found.ignored.append(f"{item.seq}: {error}")
+    return None
+
+
+def _admit(found: Standing, item: Evidence, claim: AgentInception | InstanceCertificate) -> bool:
+    """Whether the claim counts by what is known so far."""
+    if not found.counts(item.log, item.seq):
+        return False
+    if isinstance(claim, AgentInception):
+        if claim.principal != found.principal or claim.enrol_key not in found.enrol_keys:
+            return False
+        found.agents.add(item.statement.id)
         return True
-    by_principal = certificate.certifier_key in found.enrol_keys and found.logs[item.log] == found.principal
-    by_sibling = item.log == log_id_of(certificate.agent, certificate.certifier_key)
-    if certificate.agent in found.agents and (by_principal or by_sibling):
-        found.logs[certificate.log] = certificate.agent
+    by_principal = claim.certifier_key in found.enrol_keys and found.logs[item.log] == found.principal
+    by_sibling = item.log == log_id_of(claim.agent, claim.certifier_key)
+    if claim.agent in found.agents and (by_principal or by_sibling):
+        found.logs[claim.log] = claim.agent
         return True
     return False

@@ -1,7 +1,7 @@
 """Room `knowledge` (imports `domains` and below): recall: which memories answer a question, best first.
 
 score = 0.75 · relevance + 0.15 · recency + 0.10 · significance, each in [0, 1]: relevance is bm25 over the best
-candidate's, recency 2^(-age / 30 days), significance what the author gave. What was corrected ranks below its
+candidate's, recency 30 / (30 + age in days), significance what the author gave. What was corrected ranks below its
 correction, what was folded into a summary counts 0.8.
 """
 
@@ -15,14 +15,18 @@ import msgspec
 
 from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
-from antiphon.model.table import Table
+from antiphon.model.table import Table, below_sql, below_values
+from antiphon.model.text import check_text
 from antiphon.views.store import StoredRow
 
 RELEVANCE, RECENCY, SIGNIFICANCE = 0.75, 0.15, 0.10
-HALF_LIFE_MS: Final = 30 * 86_400_000
+HALF_AGE_MS: Final = 30 * 86_400_000
 CANDIDATES_PER_HIT: Final = 8
 CANDIDATES_MIN: Final = 64
-_PHRASE: Final = re.compile(r'"([^"]+)"|(\w+)')
+_MARKS: Final = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0e31-\u0e4e"
+_WORD: Final = rf"\w[\w{_MARKS}]*(?:[-.@][\w{_MARKS}]+)*"
+_PHRASE: Final = re.compile(rf'"([^"]+)"|({_WORD})([\'\u2019]\w{{1,2}}\b)?')
+"""A phrase; or a word (a date, an address, a name with dashes is one) and what an apostrophe adds to it."""
 _STOP_WORDS: Final = frozenset(
     [
         "a",
@@ -95,7 +99,8 @@ _STOP_WORDS: Final = frozenset(
 class Question(msgspec.Struct, frozen=True):
     """What to look for. *Units*: ms since 1970 for `since` (inclusive) and `until` (exclusive).
 
-    `logs` are log numbers in the file; None is all. `kinds` match table names or values of a `type` column.
+    `logs` are log numbers in the file; None is all. `kinds` match table names or values of a `type` column; `users`
+    are all pseudonyms of one person.
     """
 
     text: str
@@ -105,8 +110,10 @@ class Question(msgspec.Struct, frozen=True):
     until: int | None = None
     kinds: tuple[str, ...] = ()
     namespace: str | None = None
-    user: bytes | None = None
+    users: tuple[bytes, ...] = ()
     entity: bytes | None = None
+    below: str | None = None
+    """A dotted namespace: that one and those that go on from it."""
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -139,19 +146,39 @@ class TextIndex(Protocol):
 
 
 def fts_query(text: str) -> str:
-    """The words of a question as an FTS5 query: any of them, phrases in double quotes kept together."""
+    """The words of a question as an FTS5 query: any of them, phrases in double quotes kept together.
+
+    Nothing in the text acts as an operator. Empty when there is no word in it. Raises LimitExceeded.
+    """
     if len(text) > limits.QUERY_CHARS_MAX:
         raise LimitExceeded("QUERY_CHARS_MAX", got=len(text), allowed=limits.QUERY_CHARS_MAX, what="a question")
-    found = [phrase or word for phrase, word in _PHRASE.findall(text)]
+    text = text.encode(errors="replace").decode()
+    found = [phrase or _without_not(word, suffix) for phrase, word, suffix in _PHRASE.findall(text)]
+    found = [word for word in found if any(map(str.isalnum, word))]
     words = [word for word in found if word.lower() not in _STOP_WORDS] or found
     unique = list(dict.fromkeys(word.lower() for word in words))
     return " OR ".join('"' + word.replace("\0", " ") + '"' for word in unique)
+
+
+def _without_not(word: str, suffix: str) -> str:
+    """`don't` is `do`, as `Ada's` is `Ada`: the index has no apostrophes."""
+    return word[:-1] if suffix[1:].lower() == "t" and word[-1:].lower() == "n" else word
+
+
+def _check(question: Question) -> None:
+    """Raises InvalidInput for filters that no row can stand within because nothing like them can be stored."""
+    for text in (question.namespace or "", question.below or "", *question.kinds):
+        check_text(text, what="a filter")
+    for time in (question.since, question.until):
+        if time is not None and not -(1 << 53) <= time <= 1 << 53:
+            raise InvalidInput(f"{time} is no time in milliseconds: it needs more than 53 bits")
 
 
 def recall(index: TextIndex, tables: Iterable[Table], question: Question, *, now_ms: int) -> list[Hit]:
     """The best rows of all tables with full text, best first. *Cost*: one index query a table, then ranking."""
     if not 0 < question.limit <= limits.RECALL_HITS_MAX:
         raise InvalidInput(f"the number of hits must be between 1 and RECALL_HITS_MAX ({limits.RECALL_HITS_MAX})")
+    _check(question)
     query = fts_query(question.text)
     if not query:
         raise InvalidInput("the question has no words: ask with at least one letter or digit")
@@ -161,8 +188,8 @@ def recall(index: TextIndex, tables: Iterable[Table], question: Question, *, now
             hits += _in_table(index, table, question, query, now_ms)
     best = max((hit.relevance for hit in hits), default=1.0) or 1.0
     scored = [_scored(hit, best, now_ms) for hit in hits]
-    scored.sort(key=lambda hit: (-hit.score, hit.table, hit.row.n))
-    return _correct_first(index, tables, scored)[: question.limit]
+    scored.sort(key=lambda hit: (-hit.score, -hit.time_ms, hit.table, hit.row.n))
+    return _correct_first(index, tables, scored, question, now_ms)[: question.limit]
 
 
 def _in_table(index: TextIndex, table: Table, question: Question, query: str, now_ms: int) -> list[Hit]:
@@ -185,8 +212,16 @@ def _in_table(index: TextIndex, table: Table, question: Question, query: str, no
         need(spec.time, f't."{spec.time}" < ?', question.until)
     if question.namespace is not None and not need("namespace", "t.namespace = ?", question.namespace):
         return []
-    if question.user is not None and not need("user", "t.user = ?", question.user):
-        return []
+    if question.below is not None:
+        if "namespace" not in names:
+            return []
+        terms.append(below_sql("t.namespace"))
+        values += below_values(question.below)
+    if question.users:
+        if "user" not in names:
+            return []
+        terms.append(f"t.user IN ({','.join('?' * len(question.users))})")
+        values += question.users
     if question.entity is not None:
         need(table.key, f't."{table.key}" = ?', question.entity)
     if question.kinds and table.name not in question.kinds:
@@ -202,50 +237,86 @@ def _in_table(index: TextIndex, table: Table, question: Question, query: str, no
     found = dict(index.match(table, query, terms=terms, values=values, limit=limit))
     rows = index.rows(table, list(found))
     return [
-        Hit(table.name, row, row.values[spec.text] or "", row.values[spec.time] or 0, 0.0, found[n])
+        Hit(table.name, row, _text_of(table, row), row.values[spec.time] or 0, 0.0, found[n])
         for n, row in rows.items()
     ]
 
 
+def _text_of(table: Table, row: StoredRow) -> str:
+    """What a hit shows: its text, or (where that is empty) the tags, if they are text."""
+    spec = table.fulltext
+    assert spec is not None
+    tags = row.values[spec.tags] if spec.tags else None
+    return row.values[spec.text] or (tags if isinstance(tags, str) else "")
+
+
+def _fits(table: Table, row: StoredRow, question: Question, now_ms: int) -> bool:
+    """Whether a row that was not found by its words stands within the question's filters; as in `_in_table`."""
+    spec, values = table.fulltext, row.values
+    assert spec is not None
+    time, namespace = values[spec.time] or 0, values.get("namespace")
+    expires = values.get("expires_at")
+    below = question.below
+    return (
+        (question.since is None or time >= question.since)
+        and (question.until is None or time < question.until)
+        and (question.logs is None or row.log in question.logs)
+        and (question.namespace is None or namespace == question.namespace)
+        and (below is None or namespace == below or str(namespace).startswith(below + "."))
+        and (not question.users or values.get("user") in question.users)
+        and (question.entity is None or values[table.key] == question.entity)
+        and (not question.kinds or table.name in question.kinds or values.get("type") in question.kinds)
+        and (not isinstance(expires, int) or expires > now_ms)
+    )
+
+
 def _scored(hit: Hit, best: float, now_ms: int) -> Hit:
     values = hit.row.values
-    recency = 2.0 ** (-max(0, now_ms - hit.time_ms) / HALF_LIFE_MS)
+    recency = HALF_AGE_MS / (HALF_AGE_MS + max(0, now_ms - hit.time_ms))  # still tells old from older
     significance = values.get("significance")
-    weight = min(1.0, max(0.0, 0.5 if significance is None else float(significance)))
+    weight = min(1.0, max(0.0, float(significance))) if isinstance(significance, int | float) else 0.5
     score = RELEVANCE * max(0.0, hit.relevance / best) + RECENCY * recency + SIGNIFICANCE * weight
     if values.get("compressed"):
         score *= 0.8
     return msgspec.structs.replace(hit, score=score)
 
 
-def _correct_first(index: TextIndex, tables: Iterable[Table], hits: list[Hit]) -> list[Hit]:
-    """Puts every correction right before the first thing it corrects, also when its own words did not match."""
+def _correct_first(
+    index: TextIndex, tables: Iterable[Table], hits: list[Hit], question: Question, now_ms: int
+) -> list[Hit]:
+    """Puts what corrects a hit right before it: the newest correction always, older ones where they match themselves."""
     by_name = {table.name: table for table in tables}
-    out: list[Hit] = []
-    placed: set[tuple[str, bytes]] = set()
     own = {(hit.table, hit.row.values[by_name[hit.table].key]): hit for hit in hits}
-
-    def place(hit: Hit, floor: float) -> None:
-        table = by_name[hit.table]
-        key = (hit.table, hit.row.values[table.key])
-        if key in placed:
-            return
-        placed.add(key)
-        newer = hit.row.values.get("superseded_by")
-        if newer is not None:
-            correction = own.get((hit.table, newer)) or _fetched(index, table, newer, hit)
-            if correction is not None:
-                place(correction, max(floor, hit.score))
-        out.append(hit if hit.score >= floor else msgspec.structs.replace(hit, score=floor))
-
+    out: dict[tuple[str, bytes], Hit] = {}
     for hit in hits:
-        place(hit, 0.0)
-    return out
+        table = by_name[hit.table]
+        newer = _corrections(index, table, hit)
+        fitting = [row for row in newer if (table.name, row.values[table.key]) in own]
+        if newer and newer[-1] not in fitting and _fits(table, newer[-1], question, now_ms):
+            fitting.append(newer[-1])
+        for row in (*reversed(fitting), hit.row):
+            key = (table.name, row.values[table.key])
+            found = own.get(key) or _beside(table, row, hit)
+            if key not in out:
+                out[key] = msgspec.structs.replace(found, score=max(found.score, hit.score))
+    return list(out.values())
 
 
-def _fetched(index: TextIndex, table: Table, key: bytes, older: Hit) -> Hit | None:
-    row = index.row(table, key)
+def _corrections(index: TextIndex, table: Table, hit: Hit) -> list[StoredRow]:
+    """The rows that correct this one, and one another, up to the newest. *Cost*: one look-up a correction."""
+    found: dict[bytes, StoredRow] = {}
+    newer = hit.row.values.get("superseded_by")
+    while isinstance(newer, bytes) and newer not in found and newer != hit.row.values[table.key]:
+        row = index.row(table, newer)
+        if row is None:
+            break
+        found[newer] = row
+        newer = row.values.get("superseded_by")
+    return list(found.values())
+
+
+def _beside(table: Table, row: StoredRow, older: Hit) -> Hit:
+    """The hit for a correction whose own words did not match."""
     spec = table.fulltext
-    if row is None or spec is None:
-        return None
-    return Hit(table.name, row, row.values[spec.text] or "", row.values[spec.time] or 0, older.score, older.relevance)
+    assert spec is not None
+    return Hit(table.name, row, _text_of(table, row), row.values[spec.time] or 0, older.score, older.relevance)

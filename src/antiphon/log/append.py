@@ -77,9 +77,8 @@ class Appender:
                 what="an event header in bytes",
             )
         first = head.size
-        self._store_runs(head, raws, bodies)
+        root = self._store_runs(head, raws, bodies)
         head.hlc = headers[-1].hlc
-        root = Frontier(head.size, head.frontier).root()
         head.note = checkpoint.sign(Checkpoint(head.id, head.size, root), signer)
         self._store.save_head(head)
         return Appended(head, first, system, headers, bodies)
@@ -112,8 +111,8 @@ class Appender:
             seq += 1
         return headers
 
-    def _store_runs(self, head: LogHead, raws: list[bytes], bodies: list[bytes]) -> None:
-        """Stores leaves block by block and advances the head's size and frontier."""
+    def _store_runs(self, head: LogHead, raws: list[bytes], bodies: list[bytes]) -> bytes:
+        """Stores leaves block by block and advances the head's size and frontier; the new root."""
         frontier = Frontier(head.size, head.frontier)
         at = 0
         while at < len(raws):
@@ -136,6 +135,7 @@ class Appender:
             at += count
         head.size += len(raws)
         head.frontier = frontier.packed()
+        return frontier.root()
 
     def _seeds_of(self, head: LogHead, block_first: int) -> Seeds:
         seeds = self._seeds.get(head.no)

@@ -6,16 +6,18 @@ from collections.abc import Iterable
 
 import msgspec
 
+from antiphon.identity.statements import log_id_of
 from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves, pack_run
-from antiphon.log.read import LogReader, hashes_of
+from antiphon.log.read import LoadedBlock, LogReader, hashes_of
+from antiphon.log.rewrite import erase
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import BlockRow, LogHead, LogStore, RunRow
 from antiphon.log.tree import Frontier
 from antiphon.model.errors import Corrupt, ProtocolViolation
-from antiphon.model.event import Header, decode_header
-from antiphon.model.limits import BLOCK_LEAVES
+from antiphon.model.event import Header, State, decode_header
+from antiphon.model.limits import BLOCK_LEAVES, BODY_BYTES_MAX
 
 
 class Part(msgspec.Struct):
@@ -25,54 +27,66 @@ class Part(msgspec.Struct):
     seeds: bytes
 
 
-def parts_of(store: LogStore, reader: LogReader, head: LogHead, *, first: int = 0) -> Iterable[Part]:
-    """The parts of a log from the block that holds `first`."""
+def parts_of(
+    store: LogStore, reader: LogReader, head: LogHead, *, first: int = 0, shared: bool = False
+) -> Iterable[Part]:
+    """The parts of a log from the block that holds `first`; `shared` ones go to others: no seeds of later leaves."""
     for start in range(first - first % BLOCK_LEAVES, head.size, BLOCK_LEAVES):
         row = store.block(head.no, start)
         if row is None:
             raise Corrupt(f"the block of events from {start} is missing", first=start)
         leaves = reader.leaves(head, start)
         del leaves.headers[head.size - start :], leaves.bodies[head.size - start :]
-        yield Part(leaves, row.seeds)
+        seeds = Seeds(head.id, start, row.seeds).shared(len(leaves.headers)) if shared else row.seeds
+        yield Part(leaves, seeds)
 
 
 def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes) -> LogHead:
     """The head after storing these parts behind what it has. Call inside a transaction: a failure stores nothing.
 
-    Raises ProtocolViolation when headers, hashes or the signed root do not fit together.
+    What the log's own erasing events say is gone in the first part is destroyed here too. Raises ProtocolViolation
+    when id, headers, hashes and the signed root do not fit together.
     """
+    if log_id_of(head.owner, head.key) != head.id:
+        raise ProtocolViolation("a log whose id does not follow from its owner and its key")
     signed = checkpoint.verify(note, head.key, log_id=head.id)
     head = msgspec.structs.replace(head, resets=list(head.resets))
     frontier = Frontier(head.size, head.frontier)
+    gone: list[int] = []
+    said: list[tuple[int, int]] = []
     for part in parts:
-        _take(store, head, frontier, part)
+        _take(store, head, frontier, part, gone, said)
     if signed.size != frontier.size or signed.root != frontier.root():
         raise ProtocolViolation(
             f"the events received give another root than the checkpoint of size {signed.size} signs"
         )
     head.frontier, head.note = frontier.packed(), note
     store.save_head(head)
+    erase(store, head, [seq for seq in gone if any(first <= seq < last for first, last in said)])
     return head
 
 
-def _take(store: LogStore, head: LogHead, frontier: Frontier, part: Part) -> None:
+def _take(
+    store: LogStore, head: LogHead, frontier: Frontier, part: Part, gone: list[int], said: list[tuple[int, int]]
+) -> None:
     leaves = part.leaves
-    seeds = Seeds(head.id, leaves.first, part.seeds)
+    skip = frontier.size - leaves.first
+    if leaves.first % BLOCK_LEAVES or not 0 <= skip <= len(leaves.headers) <= BLOCK_LEAVES or skip == BLOCK_LEAVES:
+        raise ProtocolViolation("blocks that do not follow what is here")
     try:
+        seeds = Seeds(head.id, leaves.first, part.seeds)
         hashes = hashes_of(leaves, seeds)
     except Corrupt as error:
         raise ProtocolViolation(str(error)) from None
-    skip = frontier.size - leaves.first
-    if not 0 <= skip <= len(hashes) or frontier.size // BLOCK_LEAVES != leaves.first // BLOCK_LEAVES:
-        raise ProtocolViolation("blocks that do not follow what is here")
+    packed = _rejoin(store, head, leaves, hashes[:skip], seeds, gone) if skip else part.seeds
     for at in range(skip, len(hashes)):
-        raw = leaves.headers[at]
+        raw, body = leaves.headers[at], leaves.bodies[at]
         if raw is not None:
-            _check(head, decode_header(raw), leaves.first + at)
+            _check(head, decode_header(raw), body, leaves.first + at, said)
     done = frontier.extend(hashes[skip:], keep_level=BLOCK_LEVEL)
-    block = store.block(head.no, leaves.first) or BlockRow(leaves.first, 0, part.seeds)
-    block.seeds = part.seeds
-    block.root = done[0] if done else b""
+    block = store.block(head.no, leaves.first) or BlockRow(leaves.first, 0, packed)
+    block.seeds = packed
+    block.root = done[0] if done else block.root
     store.save_block(head.no, block, None)
     if skip < len(hashes):
         rest = Leaves(
@@ -86,10 +100,26 @@ def _take(store: LogStore, head: LogHead, frontier: Frontier, part: Part) -> Non
     head.size = frontier.size
 
 
-def _check(head: LogHead, header: Header, seq: int) -> None:
-    """A log's stamps rise, except at a clock reset."""
+def _rejoin(
+    store: LogStore, head: LogHead, leaves: Leaves, hashes: list[bytes], seeds: Seeds, gone: list[int]
+) -> bytes:
+    """The block's seeds, ours for the leaves held here already: those must be the same, whoever sends them again."""
+    held = LoadedBlock(store, head, leaves.first)
+    ours = held.leaves(store)
+    if hashes_of(ours, held.seeds)[: len(hashes)] != hashes or len(ours.headers) != len(hashes):
+        raise ProtocolViolation(f"the block of events from {leaves.first} is not the one that is here")
+    gone += [leaves.first + at for at in range(len(hashes)) if ours.state(at) <= State.WITHHELD < leaves.state(at)]
+    return held.seeds.joined(seeds, len(hashes))
+
+
+def _check(head: LogHead, header: Header, body: bytes | None, seq: int, said: list[tuple[int, int]]) -> None:
+    """A log's stamps rise, except at a clock reset; bodies keep their limit; what is erased is said in `said`."""
     if header.kind == kinds.CLOCK_RESET:
         head.resets.append((seq, header.hlc))
     elif header.hlc <= head.hlc:
         raise ProtocolViolation(f"event {seq} is stamped before the one it follows")
     head.hlc = header.hlc
+    if body is not None and len(body) > BODY_BYTES_MAX:
+        raise ProtocolViolation(f"event {seq} has a body over BODY_BYTES_MAX ({BODY_BYTES_MAX}) bytes")
+    if body is not None and header.kind == kinds.ERASED:
+        said += kinds.read_erased(body, seq).own_ranges

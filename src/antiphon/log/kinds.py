@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from antiphon.model.errors import ProtocolViolation
 from antiphon.model.event import Draft, encode_body
 
 CLOCK_RESET: Final = "clock.reset"
@@ -44,6 +45,19 @@ class Erased(msgspec.Struct):
     ranges: list[tuple[int, int]]
     reason: str
     log: bytes | None = None
+
+    @property
+    def own_ranges(self) -> list[tuple[int, int]]:
+        """The ranges where they are of the log that says so, else none."""
+        return self.ranges if self.log is None else []
+
+
+def read_erased(body: bytes, seq: int) -> Erased:
+    """What an erasing event says. Raises ProtocolViolation."""
+    try:
+        return msgspec.msgpack.decode(body, type=Erased)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ProtocolViolation(f"the erasing event {seq} cannot be read: {error}") from None
 
 
 class ErasureRequested(msgspec.Struct):

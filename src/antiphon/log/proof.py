@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import msgspec
 
-from antiphon.identity.signing import Statement, decode_statement
-from antiphon.identity.statements import ProvisionalInstance, log_id_of
-from antiphon.identity.validity import Evidence, standing_of
+from antiphon.identity.signing import decode_statement
+from antiphon.identity.statements import log_id_of
+from antiphon.identity.validity import Evidence, provisional_logs, standing_of
 from antiphon.log import checkpoint
 from antiphon.log.leaf import body_hash, leaf_hash
 from antiphon.log.tree import check_consistency, root_from_inclusion
 from antiphon.model import hlc
-from antiphon.model.errors import AntiphonError, LimitExceeded, ProtocolViolation
+from antiphon.model.errors import LimitExceeded, ProtocolViolation
 from antiphon.model.event import Header, decode_body, decode_header
-from antiphon.model.limits import PROOF_BYTES_MAX
+from antiphon.model.limits import BODY_BYTES_MAX, PROOF_BYTES_MAX
 from antiphon.model.note import Checkpoint
 from antiphon.model.text import event_text, id_text
 
@@ -141,6 +141,8 @@ def verify_event(raw: bytes, *, principal: bytes | None = None) -> ProvenEvent:
     if proof.seq is None or any(part is None for part in parts):
         raise ProtocolViolation("a proof without its event")
     header_bytes, body, blind, salt = (part or b"" for part in parts)
+    if len(body) > BODY_BYTES_MAX:
+        raise LimitExceeded("BODY_BYTES_MAX", got=len(body), allowed=BODY_BYTES_MAX, what="an event's body in bytes")
     if len(blind) != 16 or len(salt) != 16:
         raise ProtocolViolation("a proof whose blind or salt has the wrong length")
     owner, agent, log, certified = _speaker(proof, principal)
@@ -182,18 +184,7 @@ def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes
     for log, owner in standing.logs.items():
         if log == log_id_of(owner, proof.key) and standing.counts(log, proof.seq or 0):
             return standing.principal, owner, log, True
-    for _, _, statement in decoded[1:]:
-        found = _provisional(statement, standing.agents, proof.key)
-        if found is not None:
-            return standing.principal, found.agent, found.log, False
+    for log, owner in provisional_logs(standing, [statement for _, _, statement in decoded]).items():
+        if log == log_id_of(owner, proof.key) and (proof.seq or 0) < standing.cut.get(log, 1 << 62):
+            return standing.principal, owner, log, False
     raise ProtocolViolation("nothing in the proof leads from its principal to the key that signed the log")
-
-
-def _provisional(statement: Statement, agents: set[bytes], key: bytes) -> ProvisionalInstance | None:
-    if statement.use != "provisional":
-        return None
-    try:
-        found = ProvisionalInstance.read(statement)
-    except AntiphonError:
-        return None
-    return found if found.agent in agents and found.instance_key == key else None

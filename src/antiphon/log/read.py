@@ -11,7 +11,7 @@ from antiphon.log import block as blocks
 from antiphon.log.leaf import body_hash, leaf_hash
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import LogHead, LogStore
-from antiphon.log.tree import root_of
+from antiphon.log.tree import HASH_BYTES, root_of
 from antiphon.model import hlc
 from antiphon.model.errors import Corrupt, NotFound
 from antiphon.model.event import Event, Header, State, decode_header, encode_header
@@ -48,7 +48,8 @@ class LoadedBlock:
         self._starts = list(accumulate(self._columns.frames, initial=0)) if self._columns else [0]
         self._sums: tuple[list[int], list[int]] | None = None
         self._reads = 0
-        self.runs = store.runs(head.no, first + row.packed, first + BLOCK_LEAVES)
+        loose = row.packed < BLOCK_LEAVES
+        self.runs = store.runs(head.no, first + row.packed, first + BLOCK_LEAVES) if loose else []
         self._run_leaves: dict[int, blocks.Leaves] = {}
 
     @property
@@ -81,38 +82,16 @@ class LoadedBlock:
         if at < self.row.packed and columns is not None:
             self._reads += 1
             if self._sums is None and self._reads > 1:
-                self._sums = _sums(columns)
+                self._sums = columns.stamps_of(columns.count), columns.times_of(columns.count)
             if self._sums is None:
                 return blocks.header_at(columns, at, first=self.first, ids=self._ids)
-            return self._quick_header(columns, at, self._sums)
+            stamps, times = self._sums
+            return columns.header(at, stamps[at], times[at] if times else 0, first=self.first, ids=self._ids)
         run = self._run_at(seq)
         if run is None:
             raise Corrupt(f"event {seq} is missing from its block", seq=seq)
         raw = run.headers[seq - run.first]
         return None if raw is None else decode_header(raw)
-
-    def _quick_header(self, columns: blocks.Columns, at: int, sums: tuple[list[int], list[int]]) -> Header | None:
-        if columns.states is not None and columns.states[at] > State.WITHHELD:
-            return None
-        kind, version, about, scope, circle = columns.shapes[columns.shape_of[at] if columns.shape_of else 0]
-        stamp = sums[0][at]
-        times = columns.times
-        code = columns.entities if isinstance(columns.entities, int) else columns.entities[at]
-        entity = (
-            None if code == 0 else self._ids.of(stamp, self.first + at) if code == 1 else columns.entity_ids[code - 2]
-        )
-        return Header(
-            1,
-            stamp,
-            None if times is None or times[at] is None else sums[1][at],
-            kind,
-            version,
-            entity,
-            about,
-            scope,
-            circle,
-            None if columns.refs is None else columns.refs.get(at),
-        )
 
     def place_of_frame(self, seq: int) -> tuple[int, int]:
         """The first seqs of the frame that holds this packed leaf's body, and of the next one."""
@@ -137,7 +116,7 @@ class LoadedBlock:
         """The stored hash of a leaf that is not whole."""
         at = seq - self.first
         if at < self.row.packed and self._columns is not None:
-            return (self._columns.hashes or {}).get(at)
+            return self._columns.hashes.get(at)
         run = self._run_at(seq)
         return None if run is None else run.hashes.get(seq - run.first)
 
@@ -148,34 +127,24 @@ class LoadedBlock:
             columns = self._columns
             headers = blocks.headers_of(columns, first=self.first, ids=self._ids)
             bodies: list[bytes | None] = []
-            raw_first: bytes | None = None
-            for start in self._starts[:-1]:
-                raw = self.raw_frame(store, self.first + start, raw_first)
-                raw_first = raw_first or raw
-                bodies += blocks.bodies_of(raw)
-            if len(bodies) != columns.count:
-                raise Corrupt(f"the frames of the block from {self.first} hold the wrong number of bodies")
+            for start, end in pairwise(self._starts):
+                frame = self.frame(store, self.first + start, self.first + end)
+                bodies += [frame.body(at) for at in range(end - start)]
             states = None if columns.states is None else bytearray(columns.states)
             encoded = blocks.encode_headers(headers)
-            found = blocks.Leaves(self.first, encoded, bodies, states, dict(columns.hashes or {}))
+            found = blocks.Leaves(self.first, encoded, bodies, states, dict(columns.hashes))
         for run in self.runs:
             if run.first != self.first + len(found.headers):
                 raise Corrupt(f"events are missing before {run.first}", seq=run.first)
             found.extend(blocks.unpack_run(run.first, run.count, run.data))
         return found
 
-    def raw_frame(self, store: LogStore, start: int, raw_first: bytes | None) -> bytes:
-        """A frame's raw bytes."""
+    def frame(self, store: LogStore, start: int, end: int) -> blocks.Frame:
+        """The frame with the bodies of the packed leaves [start, end)."""
         data = store.frame(self._no, start)
         if data is None:
             raise Corrupt(f"the frame of bodies from event {start} is missing", seq=start)
-        return blocks.inflate_frame(data, raw_first)
-
-
-def _sums(columns: blocks.Columns) -> tuple[list[int], list[int]]:
-    stamps = [total * columns.stamp_unit for total in accumulate(columns.stamps)]
-    times = [total * columns.time_unit for total in accumulate(delta or 0 for delta in columns.times or ())]
-    return stamps, times
+        return blocks.unpack_frame(data, end - start)
 
 
 class LogReader:
@@ -189,7 +158,7 @@ class LogReader:
         self._fresh = fresh
         self._version = -1
         self._blocks: OrderedDict[tuple[int, int], LoadedBlock] = OrderedDict()
-        self._frames: OrderedDict[tuple[int, int], list[bytes | None]] = OrderedDict()
+        self._frames: OrderedDict[tuple[int, int], blocks.Frame] = OrderedDict()
 
     def forget_caches(self) -> None:
         """Drops everything cached."""
@@ -229,16 +198,14 @@ class LogReader:
     def _body(self, head: LogHead, loaded: LoadedBlock, seq: int) -> bytes | None:
         if seq - loaded.first >= loaded.row.packed:
             return loaded.run_body(seq)
-        start, _ = loaded.place_of_frame(seq)
+        start, end = loaded.place_of_frame(seq)
         key = (head.no, start)
-        bodies = self._frames.get(key)
-        if bodies is None:
-            raw_first = None if start == loaded.first else loaded.raw_frame(self._store, loaded.first, None)
-            bodies = blocks.bodies_of(loaded.raw_frame(self._store, start, raw_first))
-            self._frames[key] = bodies
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = loaded.frame(self._store, start, end)
             if len(self._frames) > _CACHED_FRAMES:
                 self._frames.popitem(last=False)
-        return bodies[seq - start]
+        return frame.body(seq - start)
 
     def events(self, head: LogHead, first: int = 0, last: int | None = None) -> Iterator[Event]:
         """The events held in [first, last), in order, block by block; forgotten ones are left out."""
@@ -342,9 +309,11 @@ def hashes_of(leaves: blocks.Leaves, seeds: Seeds) -> list[bytes]:
         state = leaves.state(at)
         if state == State.WHOLE and header is not None and body is not None and blind and salt:
             found.append(leaf_hash(blind, header, body_hash(salt, body)))
-        elif state == State.WITHHELD and header is not None and blind and at in leaves.hashes:
+        elif len(leaves.hashes.get(at, b"")) != HASH_BYTES:
+            raise Corrupt(f"event {leaves.first + at} lacks what its state promises", seq=leaves.first + at)
+        elif state == State.WITHHELD and header is not None and blind:
             found.append(leaf_hash(blind, header, leaves.hashes[at]))
-        elif state > State.WITHHELD and at in leaves.hashes:
+        elif state > State.WITHHELD and header is None and body is None:
             found.append(leaves.hashes[at])
         else:
             raise Corrupt(f"event {leaves.first + at} lacks what its state promises", seq=leaves.first + at)

@@ -28,8 +28,8 @@ _NODES: Final = BLOCK_LEAVES // NODE_LEAVES
 
 Leaves = list[bytes | None]
 """One 16-byte value a leaf; None where it was destroyed."""
-Node = bytes | tuple[Leaves, Leaves]
-"""A node of 32 leaves: its seed, or what is left of its (blinds, salts)."""
+Node = bytes | tuple[Leaves, Leaves] | None
+"""A node of 32 leaves: its seed, or what is left of its (blinds, salts), or nothing at all."""
 
 
 def _expand(label: bytes, log_id: bytes, first: int, seed: bytes, width: int) -> list[bytes]:
@@ -80,7 +80,7 @@ class Seeds:
                     list(_expand(b"salt", self._log_id, first, node, VALUE_BYTES)),
                 )
             else:
-                pair = node
+                pair = ([None] * NODE_LEAVES, [None] * NODE_LEAVES) if node is None else node
             self._values[at] = pair
         return pair
 
@@ -119,16 +119,50 @@ class Seeds:
         if touched:
             self._root = None
 
+    def shared(self, count: int) -> bytes:
+        """The bytes to hand to somebody else while the block has `count` leaves: nothing about later ones."""
+        if count >= BLOCK_LEAVES:
+            return self.packed()
+        nodes: list[Node] = [self._node(at) for at in range(count // NODE_LEAVES)]
+        rest = count % NODE_LEAVES
+        if rest:
+            blinds, salts = self._pair(count // NODE_LEAVES)
+            none: Leaves = [None] * (NODE_LEAVES - rest)
+            nodes.append((blinds[:rest] + none, salts[:rest] + none))
+        return msgspec.msgpack.encode(nodes + [None] * (_NODES - len(nodes)))
+
+    def joined(self, newer: Seeds, held: int) -> bytes:
+        """The bytes to store when the block grows: of its first `held` leaves what we have, of the rest what is new."""
+        if None not in newer.span(self.first, held)[0] and None not in self.span(self.first, held)[0]:
+            return newer.packed()
+        nodes: list[Node] = []
+        for at in range(_NODES):
+            here = held - at * NODE_LEAVES
+            if here >= NODE_LEAVES:
+                nodes.append(self._node(at))
+            elif here <= 0:
+                nodes.append(newer._node(at))
+            else:
+                ours, theirs = self._pair(at), newer._pair(at)
+                nodes.append((ours[0][:here] + theirs[0][here:], ours[1][:here] + theirs[1][here:]))
+        return msgspec.msgpack.encode(nodes)
+
 
 def _unpack(packed: bytes) -> list[Node]:
     try:
-        nodes = msgspec.msgpack.decode(packed, type=list[bytes | tuple[Leaves, Leaves]])
+        nodes = msgspec.msgpack.decode(packed, type=list[Node])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Corrupt(f"a block's seeds cannot be read: {error}") from None
-    whole = len(nodes) == _NODES and all(
-        len(node) == SEED_BYTES if isinstance(node, bytes) else len(node[0]) == len(node[1]) == NODE_LEAVES
-        for node in nodes
-    )
-    if not whole:
+    if len(nodes) != _NODES or not all(_is_sound(node) for node in nodes):
         raise Corrupt("a block's seeds have the wrong shape")
     return nodes
+
+
+def _is_sound(node: Node) -> bool:
+    """Widths matter: bytes that could move between salt and body would open one leaf in two ways."""
+    if node is None or isinstance(node, bytes):
+        return node is None or len(node) == SEED_BYTES
+    return all(
+        len(values) == NODE_LEAVES and all(value is None or len(value) == VALUE_BYTES for value in values)
+        for values in node
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from antiphon.identity.statements import log_id_of
 from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves
@@ -20,7 +21,7 @@ from antiphon.log.store import LogHead
 from antiphon.log.tree import Frontier
 from antiphon.model.errors import AntiphonError, Corrupt, ProtocolViolation
 from antiphon.model.event import State, decode_header
-from antiphon.model.limits import BLOCK_LEAVES
+from antiphon.model.limits import BLOCK_LEAVES, BODY_BYTES_MAX
 from antiphon.model.note import Checkpoint
 
 
@@ -89,8 +90,7 @@ def _read(leaves: Leaves, verdict: Verdict, covered: list[tuple[int, int]], eras
         seq = leaves.first + at
         if raw is None:
             verdict.gone += 1
-            if leaves.state(at) == State.ERASED:
-                erased.append(seq)
+            erased.append(seq)  # pruned and hidden leaves will need a statement of their own: nobody makes them yet
             continue
         header = decode_header(raw)
         verdict.held += leaves.state(at) == State.WHOLE
@@ -98,13 +98,10 @@ def _read(leaves: Leaves, verdict: Verdict, covered: list[tuple[int, int]], eras
             raise Corrupt(f"event {seq} is stamped before the one it follows")
         last_stamp = header.hlc
         body = leaves.bodies[at]
+        if body is not None and len(body) > BODY_BYTES_MAX:
+            raise Corrupt(f"event {seq} has a body over BODY_BYTES_MAX ({BODY_BYTES_MAX}) bytes")
         if header.kind == kinds.ERASED and body is not None:
-            try:
-                said = msgspec.msgpack.decode(body, type=kinds.Erased)
-                if said.log is None:
-                    covered += said.ranges
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                raise Corrupt(f"the erasing event {seq} cannot be read: {error}") from None
+            covered += kinds.read_erased(body, seq).own_ranges
     return last_stamp
 
 
@@ -117,6 +114,10 @@ def _judge(
     since: Checkpoint | None,
     since_root: bytes | None,
 ) -> Verdict:
+    if log_id_of(head.owner, head.key) != head.id:
+        return _bad(verdict, (0, head.size), "its id does not follow from its owner and its key")
+    if head.frontier and head.frontier != frontier.packed():
+        return _bad(verdict, (head.size - head.size % BLOCK_LEAVES, head.size), "its stored frontier is another one's")
     if head.size and not head.note:
         return _bad(verdict, (0, head.size), "the log has no checkpoint")
     if head.size:

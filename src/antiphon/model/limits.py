@@ -14,7 +14,7 @@ LOG_EVENTS_MAX: Final = 1 << 40
 
 BLOCK_LEAVES: Final = 1_024
 NODE_LEAVES: Final = 32
-FRAME_BODY_BYTES: Final = 16_384
+FRAME_BODY_BYTES: Final = 14_336
 """A frame of bodies closes at this many raw bytes: reading one event inflates at most one frame."""
 
 RUNS_PER_BLOCK_MAX: Final = 64
@@ -34,3 +34,7 @@ NAME_CHARS_MAX: Final = 64
 TAGS_MAX: Final = 32
 OUTBOX_COMMITS_MAX: Final = 100_000
 """Feed entries kept when nobody follows; a follower further behind bootstraps again."""
+
+SCRUB_FILE_BYTES_MAX: Final = 256 << 20
+"""Files up to this size are rewritten at once when forgetting finds old copies in their free space (1 s for 100 MiB);
+larger ones wait for `antiphon doctor`."""

@@ -86,6 +86,8 @@ def _signature(lines: str, name: str, key: bytes) -> bytes:
             raise ValueError("a signature line that is not one")
         raw = base64.b64decode(blob, validate=True)
         if who == name and raw[:4] == key and len(raw) == 68:
+            if base64.b64encode(raw).decode() != blob:
+                raise ValueError("its signature is not canonical base64")
             return raw[4:]
     raise ValueError("no signature by this log's key")
 

@@ -17,6 +17,8 @@ from antiphon.model.errors import InvalidInput
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED: Final = frozenset({"n", "log", "seq", "rowid", "author", "date"})
 
+_RESERVED_TABLES: Final = frozenset({"authors", "blocks", "frames", "logs", "mentions", "meta", "outbox", "runs"})
+
 
 class Type(StrEnum):
     """What a column holds, in every engine."""
@@ -42,7 +44,11 @@ class Merge(StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column; an absent write leaves it, a write of None clears it."""
+    """One column; an absent write leaves it, a write of None clears it.
+
+    A *held* column (the table's subject alone) is not stored with the row: an engine that has the log beside it reads
+    the value from the event that the row speaks by, so that text is not kept twice.
+    """
 
     name: str
     type: Type
@@ -50,6 +56,7 @@ class Column(msgspec.Struct, frozen=True):
     default: str | int | float | bool | None = None
     merge: Merge = Merge.LAST_WRITE
     doc: str = ""
+    held: bool = False
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -95,6 +102,11 @@ class Table(msgspec.Struct, frozen=True):
         raise InvalidInput(f"table {self.name!r} has no column {name!r}", table=self.name, column=name)
 
     @property
+    def held(self) -> str | None:
+        """The column that is held by the log, None when there is none."""
+        return self.subject if self.subject is not None and self.column(self.subject).held else None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(column.name for column in self.columns)
@@ -105,10 +117,22 @@ class Table(msgspec.Struct, frozen=True):
         return sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
+def below_sql(column: str) -> str:
+    """The condition that a dotted name is a given one or goes on from it after a dot; see `below_values`."""
+    return f"({column} = ? OR ({column} >= ? AND {column} < ?))"
+
+
+def below_values(name: str) -> tuple[str, str, str]:
+    """The values of `below_sql`: every name between `name.` and `name/` begins with `name.`, as `/` follows `.`."""
+    return name, name + ".", name + "/"
+
+
 def _fault(table: Table) -> str | None:
     names = [column.name for column in table.columns]
     if not _NAME.fullmatch(table.name):
         return "its name must be lower-case letters, digits and underscores, at most 63"
+    if table.name in _RESERVED_TABLES or table.name.startswith("sqlite_"):
+        return "its name is one that engines reserve: choose another"
     for column in table.columns:
         if not _NAME.fullmatch(column.name) or column.name in _RESERVED:
             return f"column {column.name!r} has a name that engines reserve or refuse"
@@ -120,6 +144,8 @@ def _fault(table: Table) -> str | None:
         return f"its key {table.key!r} is not a column"
     if table.column(table.key).type != Type.ID:
         return f"its key {table.key!r} is not of type id"
+    if len({index.columns for index in table.indexes}) < len(table.indexes):
+        return "two indexes over the same columns"
     for index in table.indexes:
         for name in (*index.columns, *(index.where[:1] if index.where else ())):
             if name not in names:
@@ -130,6 +156,12 @@ def _fault(table: Table) -> str | None:
 def _text_fault(table: Table, names: list[str]) -> str | None:
     if table.subject is not None and table.subject not in names:
         return f"its subject {table.subject!r} is not a column"
+    for column in table.columns:
+        if column.held and (column.name != table.subject or not column.nullable or column.default is not None):
+            return f"column {column.name!r} is held by the log, so it must be the subject, nullable and without default"
+    indexed = {name for index in table.indexes for name in index.columns}
+    if table.subject in indexed and table.column(table.subject).held:
+        return f"column {table.subject!r} is held by the log, so no index can be over it"
     if table.fulltext is None:
         return None
     for name in (table.fulltext.text, table.fulltext.time, *filter(None, (table.fulltext.tags,))):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Final
@@ -18,14 +19,17 @@ _ENTITY_TAG: Final = sha256(b"antiphon/entity/v1\0")
 _NATURAL_TAG: Final = b"antiphon/natural/v1\0"
 _PLACE: Final = Struct(">QH").pack
 _ID_BYTES: Final = 32
-_ID_CHARS: Final = 53
+_SEQ_CHARS_MAX: Final = 13
+"""LOG_EVENTS_MAX has so many digits."""
 
 
+@lru_cache(maxsize=4_096)
 def id_text(raw: bytes) -> str:
     """A 32-byte id in multibase base32, lower case without padding."""
     return "b" + base64.b32encode(raw).decode("ascii").rstrip("=").lower()
 
 
+@lru_cache(maxsize=4_096)
 def parse_id(text: str) -> bytes:
     """The 32 bytes of an id written by `id_text`; no other spelling is taken."""
     try:
@@ -45,7 +49,8 @@ def event_text(log_id: bytes, seq: int) -> str:
 def parse_event(text: str) -> tuple[bytes, int]:
     """The log id and seq of an event id."""
     log, slash, seq = text.rpartition("/")
-    if not slash or not seq.isascii() or not seq.isdigit() or (seq[0] == "0" and seq != "0"):
+    plain = slash and seq.isascii() and seq.isdigit() and len(seq) <= _SEQ_CHARS_MAX
+    if not plain or (seq[0] == "0" and seq != "0"):
         raise InvalidInput(f"{text[:100]!r} is not an event id: expected <log id>/<seq>")
     return parse_id(log), int(seq)
 

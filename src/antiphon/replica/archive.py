@@ -13,12 +13,13 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 import zstandard
 
-from antiphon.log import verify
+from antiphon.identity.signing import decode_statement
+from antiphon.log import kinds, verify
 from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Part, ingest, parts_of
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import Corrupt, InvalidInput, NotFound, ProtocolViolation, Unavailable
-from antiphon.model.event import Event, Scope, decode_body
+from antiphon.model.event import Event, Scope, decode_body, decode_header
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import entity_text, event_text
 from antiphon.model.times import iso
@@ -61,7 +62,7 @@ def write_archive(replica: Replica, heads: Iterable[LogHead], path: Path) -> int
                 head = replica.head(listed.id)
                 blocks = -(-head.size // BLOCK_LEAVES)
                 _put(out, _LogHead(head.id, head.owner, head.key, head.size, head.note, blocks))
-                for part in parts_of(replica.logs, replica.reader, head):
+                for part in parts_of(replica.logs, replica.reader, head, shared=True):
                     leaves = part.leaves
                     _put(out, _Block(leaves.first, len(leaves.headers), part.seeds, pack_run(leaves)))
                     count += len(leaves.headers)
@@ -116,7 +117,7 @@ def read_archive(path: Path) -> Iterator[tuple[LogHead, Iterator[Part]]]:
             return msgspec.msgpack.decode(next(frames), type=shape)
         except StopIteration:
             raise ProtocolViolation(f"{path} is cut short") from None
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
             raise ProtocolViolation(f"{path} is not an archive: {error}") from None
 
     head = take(_ArchiveHead)
@@ -133,9 +134,35 @@ def read_archive(path: Path) -> Iterator[tuple[LogHead, Iterator[Part]]]:
         yield LogHead(0, log.id, log.owner, log.key, LogRole.FOREIGN, log.size, note=log.note), parts()
 
 
+class _Spoken:
+    """What the principals' logs of an archive, which come first in it, erase in logs that are not written any more."""
+
+    def __init__(self) -> None:
+        self._principal_of: dict[bytes, bytes] = {}
+        self._ranges: dict[tuple[bytes, bytes], list[tuple[int, int]]] = {}
+
+    def hear(self, head: LogHead, part: Part) -> None:
+        """Takes note of the agents and erasures in a part of a log, if it is a principal's."""
+        for raw, body in zip(part.leaves.headers, part.leaves.bodies, strict=True):
+            if raw is None or body is None:
+                continue
+            kind = decode_header(raw).kind
+            if kind == kinds.AGENT_INCEPTED:
+                self._principal_of[decode_statement(body).id] = head.owner
+            elif kind == kinds.ERASED:
+                said = kinds.read_erased(body, part.leaves.first)
+                if said.log is not None:
+                    self._ranges.setdefault((head.owner, said.log), []).extend(said.ranges)
+
+    def of(self, head: LogHead) -> list[tuple[int, int]]:
+        """What the principal of a log's agent erased in it."""
+        return self._ranges.get((self._principal_of.get(head.owner, b""), head.id), [])
+
+
 def verify_archive(path: Path) -> list[verify.Verdict]:
     """Verifies every log of an archive from the file alone."""
     verdicts: list[verify.Verdict] = []
+    spoken = _Spoken()
     for head, parts in read_archive(path):
         waiting = iter(parts)
 
@@ -143,9 +170,10 @@ def verify_archive(path: Path) -> list[verify.Verdict]:
             part = next(waiting, None)
             if part is None or part.leaves.first != first:
                 raise Corrupt(f"the block of events from {first} is missing")
+            spoken.hear(head, part)  # noqa: B023  # called before the next head
             return part
 
-        verdicts.append(verify.verify_log(head, load, block_roots={}))
+        verdicts.append(verify.verify_log(head, load, block_roots={}, erased_by_principal=spoken.of(head)))
         for _ in waiting:
             pass
     return verdicts

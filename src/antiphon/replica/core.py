@@ -15,21 +15,23 @@ from typing import Any, Final
 
 import msgspec
 
-from antiphon.engines.sqlite import fulltext
-from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite import fulltext, pages
+from antiphon.engines.sqlite.file import SqliteFile, rows, translated
 from antiphon.engines.sqlite.logs import SqliteLogs
 from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
 from antiphon.identity.keystore import KeyStore
 from antiphon.identity.signing import SigningKey
 from antiphon.log.append import Appended, Appender
-from antiphon.log.kinds import ERASURE_REQUESTED
+from antiphon.log.kinds import ERASURE_REQUESTED, SYSTEM_KINDS
 from antiphon.log.read import LogReader
 from antiphon.log.rewrite import pack_block
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
-from antiphon.model.errors import Conflict, Corrupt, NotFound, UnsupportedFormat
+from antiphon.model.errors import Conflict, Corrupt, NotFound, Unavailable, UnsupportedFormat
 from antiphon.model.event import NEW, Draft, Event, Role
+from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import event_text, id_text
+from antiphon.replica.keep import Keeper
 from antiphon.views.domain import Registry
 from antiphon.views.maintain import FileState, RowKey, Views
 from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
@@ -50,10 +52,15 @@ class Batch(msgspec.Struct):
 
 
 class OutboxEntry(msgspec.Struct, array_like=True):
-    """What one commit changed: spans of new events (log number, first seq, count), and rows computed again."""
+    """What one commit changed: spans of new events (log number, first seq, count), and rows computed again.
+
+    It also says how far the file had come then: the count of commits, and the next number of each table's rows.
+    """
 
     spans: list[tuple[int, int, int]]
     rows: list[RowKey]
+    commits: int = 0
+    next_row: dict[str, int] = {}
 
 
 class _Job:
@@ -78,6 +85,7 @@ class Replica:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         host: Host | None = None,
+        background: bool = True,
     ) -> None:
         self.file = file
         self.registry = registry
@@ -86,7 +94,7 @@ class Replica:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.host = host or Host()
         self.logs = SqliteLogs(file)
-        self.tables = SqliteTables(file)
+        self.tables = SqliteTables(file, self._held)
         self.mentions = SqliteMentions(file)
         self._appender = Appender(self.logs, self.entropy)
         self._local = threading.local()
@@ -97,6 +105,7 @@ class Replica:
         self._heads: dict[bytes, LogHead] = {}
         self._heads_by_no: dict[int, LogHead] = {}
         self._shown_heads: dict[int, LogHead] = {}
+        self._shown_owners: dict[bytes, list[LogHead]] = {}
         self._shown_tick = -1
         self._signers: dict[bytes, SigningKey] = {}
         self._queue: deque[_Job] = deque()
@@ -104,6 +113,10 @@ class Replica:
         self._write_reader = LogReader(self.logs, lambda: self._tick)
         self.views = Views(registry, self.tables, self.mentions, lambda: self._write_reader, lambda: self._heads_by_no)
         self.state = FileState()
+        self._settled = False
+        self._others: tuple[str, ...] = ()
+        self._loose = False
+        self._keeper = Keeper(self._keep) if background and not file.read_only else None
         self._check_format()
 
     @classmethod
@@ -154,7 +167,9 @@ class Replica:
         self.close()
 
     def close(self) -> None:
-        """Packs what is loose, keeps the mark and closes the file."""
+        """Stops the background step, keeps the mark and closes the file."""
+        if self._keeper is not None:
+            self._keeper.stop()
         if not self.file.read_only:
             with contextlib.suppress(Exception):
                 self.keep_mark()
@@ -182,35 +197,40 @@ class Replica:
 
     def keep_mark(self) -> None:
         """Notes outside the file how far it has come. Must happen before a checkpoint leaves the process."""
-        incarnation = (self.file.get("incarnation") or b"").hex()
-        events = self._stored_state().events
-        self.host.keep(self.file_id, self.host.observe(self.file.path, incarnation=incarnation, events=events))
+        self._keep_mark_as(self.file.get("incarnation") or b"", self._stored_state().events)
+
+    def _keep_mark_as(self, incarnation: bytes, events: int) -> None:
+        """Copies on one machine share the file's id, never an incarnation: each has a mark of its own."""
+        mark = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=events)
+        self.host.keep(self.file_id + incarnation, mark)
 
     def _notice_copies(self) -> None:
-        incarnation = (self.file.get("incarnation") or b"").hex()
-        now = self.host.observe(self.file.path, incarnation=incarnation, events=self.state.events)
-        if still_ours(self.host.recall(self.file_id), now):
+        incarnation = self.file.get("incarnation") or b""
+        now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=self.state.events)
+        if still_ours(self.host.recall(self.file_id + incarnation), now):
             return
+        fresh = self.entropy.bytes(16)
+        self._keep_mark_as(fresh, self.state.events)  # first: where no mark can be kept, the file stays as it is
         with self.file.transaction():
+            if self.file.get("incarnation") != incarnation:  # another process has noticed it meanwhile
+                return
             for head in self.logs.heads():
                 if head.role == LogRole.OWN:
                     head.role = LogRole.PAST
                     self.logs.save_head(head)
-            self.file.put("incarnation", self.entropy.bytes(16))
+            self.file.put("incarnation", fresh)
         self.forget_caches()
-        self.keep_mark()
 
     def _catch_up_views(self) -> None:
         """Folds again what another version, or a process without some domain, has left behind."""
         live = set()
         for name, domain in self.registry.domains.items():
             stored = self.state.folded.get(name)
-            if stored is not None and int(stored.split("/")[0]) > domain.version:
+            if stored is not None and domain.is_older_than(stored):
                 continue
             live.add(name)
-            if stored == domain.fingerprint and self.state.cursors.get(name, 0) == self.state.events:
-                continue
-            if self.state.events:
+            current = stored == self.registry.fingerprints[name] and name not in self.state.behind
+            if self.state.events and not current:
                 self.refold(name)
         self.views.live = frozenset(live)
 
@@ -219,9 +239,10 @@ class Replica:
         with self.transaction():
             heads = [head for head in self._heads_by_no.values() if head.role != LogRole.FOREIGN]
             count = self.views.refold(self.state, domain, heads)
-            self.state.cursors[domain] = self.state.events
-            self.state.folded[domain] = self.registry.domains[domain].fingerprint
+            self.state.behind.pop(domain, None)
+            self.state.folded[domain] = self.registry.fingerprints[domain]
             self._save_state()
+            self._feed_more([])
         self._moved()
         return count
 
@@ -229,10 +250,17 @@ class Replica:
 
     def _stored_state(self) -> FileState:
         raw = self.file.get("state")
-        return FileState() if raw is None else msgspec.msgpack.decode(raw, type=FileState)
+        state = FileState() if raw is None else msgspec.msgpack.decode(raw, type=FileState)
+        last = self.file.reader.execute("SELECT version, entry FROM outbox ORDER BY version DESC LIMIT 1").fetchone()
+        if last is not None:
+            entry = msgspec.msgpack.decode(last[1], type=OutboxEntry)
+            state.epoch, state.events = last[0] >> 40, last[0] & (limits.LOG_EVENTS_MAX - 1)
+            state.commits, state.next_row = entry.commits, entry.next_row
+        return state
 
     def _load_state(self) -> None:
         self.state = self._stored_state()
+        self._settled = False
 
     def _save_state(self) -> None:
         self.file.put("state", msgspec.msgpack.encode(self.state))
@@ -291,13 +319,26 @@ class Replica:
             raise NotFound(f"there is no log {id_text(log_id)} in {self.file.path}")
         return found
 
-    def head_no(self, no: int) -> LogHead:
-        """One log's head by its number in the file."""
+    def _show_heads(self) -> None:
+        """Reads the heads again when something has changed since."""
         tick = self.fresh()
-        if tick != self._shown_tick or no not in self._shown_heads:
-            self._shown_heads = {head.no: head for head in self.logs.heads()}
-            self._shown_tick = tick
+        if tick != self._shown_tick:
+            shown = {head.no: head for head in self.logs.heads()}
+            by_owner: dict[bytes, list[LogHead]] = {}
+            for head in shown.values():
+                by_owner.setdefault(head.owner, []).append(head)
+            self._shown_heads, self._shown_owners, self._shown_tick = shown, by_owner, tick
+
+    def head_no(self, no: int) -> LogHead:
+        """One log's head by its number in the file; at most 50 ms behind other processes."""
+        if no not in self._shown_heads or self._shown_tick != self._tick:
+            self._show_heads()
         return self._shown_heads[no]
+
+    def heads_of(self, owner: bytes) -> list[LogHead]:
+        """The logs of one agent or principal, by number; at most 50 ms behind other processes."""
+        self._show_heads()
+        return self._shown_owners.get(owner, [])
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -311,6 +352,9 @@ class Replica:
             raise
         finally:
             self._moved()
+        if self._loose and self._keeper is not None:
+            self._loose = False
+            self._keeper.wake()
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -339,9 +383,14 @@ class Replica:
         """
         job = _Job(batch)
         self._queue.append(job)
-        with self._turn:
-            if not job.done:
-                self._drain()
+        try:
+            with self._turn:
+                if not job.done:
+                    self._drain()
+        except BaseException:  # interrupted: nobody waits for this job any more
+            with contextlib.suppress(ValueError):
+                self._queue.remove(job)
+            raise
         if job.error is not None:
             raise job.error
         assert job.result is not None
@@ -380,7 +429,24 @@ class Replica:
             drafts = [draft for job in mine for draft in job.batch.drafts]
             values = [value for job in mine for value in job.batch.values]
             batches.append(Batch(log, drafts, values))
-        done = self.commit_all(batches)
+        done: list[Appended] = []
+        try:
+            with self.transaction():
+                done = [self.append_in_transaction(batch) for batch in batches]
+        except BaseException as error:
+            if isinstance(error, Exception) or not self._is_stored(done):
+                raise
+            self._hand_out(by_log, done)  # interrupted after the commit: nobody may commit these again
+            raise
+        self._hand_out(by_log, done)
+        self._scrub_after_commit()
+
+    def _is_stored(self, done: list[Appended]) -> bool:
+        stored = self.logs.head(done[-1].head.id) if done else None
+        return stored is not None and stored.note == done[-1].head.note
+
+    @staticmethod
+    def _hand_out(by_log: dict[bytes, list[_Job]], done: list[Appended]) -> None:
         for mine, appended in zip(by_log.values(), done, strict=True):
             at = 0
             for job in mine:
@@ -395,7 +461,9 @@ class Replica:
     def commit_all(self, batches: list[Batch]) -> list[Appended]:
         """Appends to several logs in one transaction; all or nothing. Results leave the log's own events out."""
         with self.transaction():
-            return [self.append_in_transaction(batch) for batch in batches]
+            done = [self.append_in_transaction(batch) for batch in batches]
+        self._scrub_after_commit()
+        return done
 
     def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = ()) -> Appended:
         """The body of a commit, for callers that hold the transaction. `rows` join the feed entry."""
@@ -407,6 +475,9 @@ class Replica:
                 f"the log {id_text(head.id)} is not written here any more: this file is a copy or a restored backup",
                 log=id_text(head.id),
             )
+        if not self._settled:
+            self._settle_views()
+        before = self.state.events
         now_ms = self.clock.now_ms()
         appended = self._appender.append(head, batch.drafts, now_ms=now_ms, signer=self.signer(head))
         self._heads[head.id] = self._heads_by_no[head.no] = appended.head
@@ -430,18 +501,51 @@ class Replica:
         )
         if skip:
             touched |= self._restamp(appended.head)
-        for domain in self.views.live:
-            self.state.cursors[domain] = self.state.events
-            self.state.folded.setdefault(domain, self.registry.domains[domain].fingerprint)
-        entry = OutboxEntry(
-            [(appended.head.no, appended.first - skip, len(appended.headers) + skip)],
-            sorted({*touched, *rows}),
+        if self._others:
+            self._leave_behind(before, appended)
+        self._feed(
+            OutboxEntry(
+                [(appended.head.no, appended.first - skip, len(appended.headers) + skip)],
+                sorted({*touched, *rows}),
+                self.state.commits,
+                self.state.next_row,
+            )
         )
-        self._feed(entry)
-        if len(appended.headers) <= limits.FULLTEXT_INLINE_EVENTS_MAX:
+        if appended.first // BLOCK_LEAVES != appended.head.size // BLOCK_LEAVES:
+            self._loose = True
+        if len(appended.headers) > limits.FULLTEXT_INLINE_EVENTS_MAX:
+            self._loose = True
+        else:
             self._index_inline(2 * limits.FULLTEXT_INLINE_EVENTS_MAX)
-        self._save_state()
         return appended
+
+    def _settle_views(self) -> None:
+        """Before an append, once what another process did was read: leaves alone what newer code folds by now, folds
+        again what a process that does not know a domain has left behind, and notes which domains are not known here.
+        """
+        folded = dict(self.state.folded)
+        for name in self.views.live:
+            stored = folded.setdefault(name, self.registry.fingerprints[name])
+            if stored != self.registry.fingerprints[name]:
+                self.views.live -= {name}
+            elif name in self.state.behind:
+                self.refold(name)
+        if folded.keys() != self.state.folded.keys():
+            self.state.folded = {**folded, **self.state.folded}
+            self._save_state()
+        self._others = tuple(self.state.folded.keys() - self.views.live - self.state.behind.keys())
+        self._settled = True
+
+    def _leave_behind(self, before: int, appended: Appended) -> None:
+        """Notes domains not known here as behind, unless the events cannot be theirs."""
+        known = {kind.name for name in self.views.live for kind in self.registry.domains[name].kinds}
+        reset = appended.system  # a clock reset may have changed the order of anyone's events
+        if not reset and all(header.kind in known or header.kind in SYSTEM_KINDS for header in appended.headers):
+            return
+        for name in self._others:
+            self.state.behind.setdefault(name, before)
+        self._others = ()
+        self._save_state()
 
     def _feed(self, entry: OutboxEntry) -> None:
         writer = self.file.writer
@@ -506,25 +610,48 @@ class Replica:
         self._appender.forget_caches()
         self._moved()
 
+    def drop_unknown_tables(self) -> None:
+        """Inside a transaction that forgets: drops tables that this process cannot compute again.
+
+        Whoever knows their domain folds them again at the next write or open, without what was forgotten.
+        """
+        live = {table.name for name in self.views.live for table in self.registry.domains[name].tables}
+        for name in self.tables.drop_all_but(live):
+            self.state.next_row.pop(name, None)
+        for name in self.state.folded.keys() - self.views.live:
+            self.state.behind.setdefault(name, self.state.events)
+        self._save_state()
+
     def feed_rows(self, rows: list[RowKey]) -> None:
         """Inside a transaction: adds rows to this commit's feed entry."""
+        self._feed_more(rows)
+
+    def _feed_more(self, rows: list[RowKey]) -> None:
         version = self.state.version
         raw = self.file.writer.execute("SELECT entry FROM outbox WHERE version=?", (version,)).get
         entry = OutboxEntry([], []) if raw is None else msgspec.msgpack.decode(raw, type=OutboxEntry)
         entry.rows = sorted({*entry.rows, *rows})
+        entry.commits, entry.next_row = self.state.commits, self.state.next_row
         self.file.writer.execute(
             "INSERT INTO outbox VALUES(?,?) ON CONFLICT(version) DO UPDATE SET entry=excluded.entry",
             (version, msgspec.msgpack.encode(entry)),
         )
+
+    def scrub_later(self) -> None:
+        """Inside a transaction that forgets: notes that traces may be left, until a scrub has succeeded."""
+        self.state.scrub_pending = True
         self._save_state()
 
-    def settle_after_erasure(self) -> bool:
-        """Truncates the write-ahead log; where a reader holds it back, notes that a scrub is pending."""
-        if self.file.settle():
-            return True
-        with self.transaction():
-            self.state.scrub_pending = True
-            self._save_state()
+    def settle_after_erasure(self, *, file_bytes_max: int = limits.SCRUB_FILE_BYTES_MAX) -> bool:
+        """Clears what is left of the forgotten in write-ahead log and free space; False when it stays pending: a
+        reader holds it back, there is no room, or the file is larger than `file_bytes_max` and needs rewriting.
+        """
+        with contextlib.suppress(Unavailable):
+            if self.file.settle() and pages.wipe(self.file, file_bytes_max=file_bytes_max):
+                with self.transaction():
+                    self.state.scrub_pending = False
+                    self._save_state()
+                return True
         return False
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -551,16 +678,37 @@ class Replica:
     def _has(self, table: str) -> bool:
         return self.file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table,)).get is not None
 
+    def _held(self, table: str, key: bytes, no: int, seq: int) -> Any:
+        """What an event wrote to the held column of a row, None when it was forgotten."""
+        with contextlib.suppress(NotFound):
+            if self.file.is_writing:
+                return self.views.held_value(self._write_reader.event(self._heads_by_no[no], seq), table, key)
+            return self.views.held_value(self.reader.event(self.head_no(no), seq), table, key)
+        return None
+
     # -- housekeeping --------------------------------------------------------------------------------------------
 
-    def tidy(self) -> None:
-        """Indexes and packs everything that is loose. *Cost*: about 20 µs an event not packed yet."""
+    def _keep(self) -> bool:
+        """One background step; whether there may be more to do."""
+        with translated(self.file.path):
+            return bool(
+                self.pack_some(blocks_max=1, runs_min=limits.RUNS_PER_BLOCK_MAX) or self.index_backlog(rows_max=512)
+            )
+
+    def tidy(self, *, runs_min: int = 2, shrink: bool = False) -> None:
+        """Indexes and packs everything that is loose; with `shrink`, gives free pages back to the file system.
+
+        *Cost*: about 20 µs an event not packed yet; shrinking writes the whole file again, 10 ms a MiB.
+        """
         if self.file.read_only:
             return
         while self.index_backlog():
             pass
-        while self.pack_some():
+        while self.pack_some(runs_min=runs_min):
             pass
+        if shrink:
+            self.file.rewrite()
+            self.file.settle()
 
     def pack_some(self, *, blocks_max: int = 16, runs_min: int = 2) -> int:
         """Packs some blocks of loose runs into columns and frames; how many.
@@ -576,21 +724,27 @@ class Replica:
                 self.dirty()
         return done
 
+    def backlog(self) -> int:
+        """How many rows wait to be indexed for full text."""
+        tables = self.registry.tables.values()
+        return sum(fulltext.backlog(self.file, table) for table in tables if table.fulltext is not None)
+
     def index_backlog(self, *, rows_max: int = 4_096) -> int:
         """Indexes one batch of rows that wait for full text; how many it did."""
         done = 0
         for table in self.registry.tables.values():
             if table.fulltext is not None and fulltext.backlog(self.file, table):
-                with self.file.transaction():
+                with self.transaction():
                     done += fulltext.catch_up(self.file, table, rows_max=rows_max)
         return done
 
-    def scrub_if_pending(self) -> bool:
-        """Truncates the write-ahead log if something forgotten may still be in it; whether nothing is pending."""
+    def scrub_if_pending(self, *, file_bytes_max: int = limits.SCRUB_FILE_BYTES_MAX) -> bool:
+        """Settles what an erasure has left pending, whatever the file's size when told so; whether nothing is left."""
         if not self.state.scrub_pending and not self._stored_state().scrub_pending:
             return True
-        with self.transaction():
-            self._load_state()
-            self.state.scrub_pending = False
-            self._save_state()
-        return self.settle_after_erasure()
+        return self.settle_after_erasure(file_bytes_max=file_bytes_max)
+
+    def _scrub_after_commit(self) -> None:
+        """The next write after a reader has left settles what it held back; large files wait for a scrub by hand."""
+        if self.state.scrub_pending and self.file.path.stat().st_size <= limits.SCRUB_FILE_BYTES_MAX:
+            self.settle_after_erasure()

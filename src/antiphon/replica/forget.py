@@ -98,6 +98,7 @@ def forget(
         events, derived, foreign = _closure(replica, heads, wanted)
         spoken = _speak(replica, heads, {*events, *derived}, reason, principal)
         rows = _clear(replica, heads, {**events, **derived})
+        replica.scrub_later()
     result = Forgotten(
         [event_text(event.log, event.seq) for event in events.values()],
         [event_text(event.log, event.seq) for event in derived.values()],
@@ -203,10 +204,16 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
         mentions += [(of_source(ref.log, ref.seq), no, seq) for ref in header.refs or () if ref.role == Role.SOURCE]
         mentions.append((OF_REQUESTS, no, seq))
     replica.mentions.remove(mentions)
+    known = {key for key in rows if key[0] in replica.registry.tables}
+    for table, entity in known:  # rows and index entries go while the text they hold can still be read
+        replica.tables.replace(replica.registry.tables[table], entity, None)
     for no, seqs in by_log.items():
         erase(replica.logs, replica.logs.head(heads[no].id) or heads[no], sorted(seqs))
     replica.dirty()
-    changed = [key for key in sorted(rows) if replica.views.recompute(replica.state, key)]
+    replica.drop_unknown_tables()
+    for key in sorted(known):
+        replica.views.recompute(replica.state, key)
+    changed = sorted(rows)
     replica.feed_rows(changed)
     return changed
 
@@ -236,7 +243,7 @@ def _places(
             Done.DONE if settled else Done.PENDING,
             "truncated and overwritten"
             if settled
-            else "a reader holds it back: scrub pending, done at the next write, open or `antiphon doctor`",
+            else "a reader, or the file's size, holds it back: scrub pending until the next write, open or doctor",
         )
     )
     places += [

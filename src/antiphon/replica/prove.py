@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 
 from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.file import translated
+from antiphon.identity.signing import decode_statement
+from antiphon.identity.statements import ProvisionalInstance
 from antiphon.log import checkpoint, kinds, proof, verify
 from antiphon.log.ingest import Part
 from antiphon.log.read import LoadedBlock
@@ -46,13 +49,27 @@ def credentials(replica: Replica, principal_log: bytes, log: LogHead) -> proof.C
     found = [
         (home.id, event.seq, event.body)
         for event in replica.reader.events(home)
-        if event.kind in kinds.STATEMENT_KINDS and event.body is not None
+        if event.kind in kinds.STATEMENT_KINDS and event.body is not None and _concerns(event.body, log.owner)
     ]
-    if log.size and log.no != home.no:
-        first = replica.reader.header(log, 0)
-        if first is not None and first.kind == kinds.INSTANCE_PROVISIONAL:
-            found.append((log.id, 0, replica.event(log.id, 0).body or b""))
+    line: LogHead | None = log
+    while line is not None and line.size and line.no != home.no:
+        header = replica.reader.header(line, 0)
+        if header is None or header.kind != kinds.INSTANCE_PROVISIONAL:
+            break
+        first = replica.event(line.id, 0)
+        if first.body is None:
+            break
+        found.append((line.id, 0, first.body))
+        line = replica.logs.head(ProvisionalInstance.read(decode_statement(first.body)).parent)
     return proof.Credentials(tuple(found))
+
+
+def _concerns(raw: bytes, owner: bytes) -> bool:
+    """Whether a statement helps to check this agent's logs: a principal's other agents are left out of its proofs."""
+    statement = decode_statement(raw)
+    if statement.use == "agent":
+        return statement.id == owner
+    return statement.use != "instance" or statement.fields[:1] == (owner,)
 
 
 def prove_event(replica: Replica, log_id: bytes, seq: int, *, principal_log: bytes) -> bytes:
@@ -119,8 +136,9 @@ def verify_log_of(
         seen = None if since is None else checkpoint.verify(since, head.key, log_id=head.id)
 
         def load(first: int) -> Part:
-            loaded = LoadedBlock(replica.logs, head, first)
-            return Part(loaded.leaves(replica.logs), loaded.row.seeds)
+            with translated(replica.file.path):
+                loaded = LoadedBlock(replica.logs, head, first)
+                return Part(loaded.leaves(replica.logs), loaded.row.seeds)
 
         return verify.verify_log(
             head,

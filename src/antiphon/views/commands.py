@@ -25,7 +25,7 @@ def draft_of(
     """The event to be. Raises InvalidInput or LimitExceeded, naming what does not fit."""
     raw = encoded(kind.name, body)
     draft = Draft(kind.name, raw, kind.version, entity, occurred, about, scope, None, refs)
-    if occurred is not None or about is not None or refs is not None or entity:
+    if occurred is not None or about is not None or refs is not None or entity or scope:
         check(draft)
     return draft
 

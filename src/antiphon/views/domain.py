@@ -6,17 +6,21 @@ merge rule, so a row never depends on the order in which its events came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from antiphon.log.kinds import SYSTEM_KINDS
+from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, Rejected
 from antiphon.model.event import Event
 from antiphon.model.table import Table
+
+_KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Op(IntEnum):
@@ -72,6 +76,8 @@ class AssertRow:
 
     def __init__(self, table: Table, **columns: str) -> None:
         self.table = table
+        if columns.get(table.key, "@entity") != "@entity":
+            raise InvalidInput(f"table {table.name!r}: its key {table.key!r} is the event's entity, nothing else")
         self._sources = {table.key: "@entity", **columns}
         for name in self._sources:
             table.column(name)
@@ -79,16 +85,18 @@ class AssertRow:
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
         values = dict(zip(self.table.names, self._rower(event.entity, _time_of(event), body), strict=True))
+        if self.table.held is not None and self.table.held in self._sources:
+            values[self.table.held] = getattr(body, self._sources[self.table.held])
         return (Write(self.table.name, event.entity or b"", Op.ASSERT, values),)
 
     def row(self, entity: bytes | None, time_ms: int, body: Any) -> tuple[Any, ...]:
-        """The row's values in the table's order, as Python values."""
+        """The row's values in the table's order, as Python values; None for what the log holds."""
         return self._rower(entity, time_ms, body)
 
     def _build(self) -> Callable[[bytes | None, int, Any], tuple[Any, ...]]:
         """A function from (entity, time, body) to the row, without a Python loop over columns."""
         names = self.table.names
-        plain = [self._sources.get(name) for name in names]
+        plain = [None if name == self.table.held else self._sources.get(name) for name in names]
         fields = [source for source in plain if source and source[0] != "@"]
         fetch = (
             attrgetter(*fields) if len(fields) > 1 else (lambda body: (getattr(body, fields[0]),)) if fields else None
@@ -163,24 +171,44 @@ class Domain(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the version and with every declared table."""
-        return "/".join([str(self.version), *(table.fingerprint for table in self.tables)])
+        """Changes with the version, with the version of every kind and with every declared table."""
+        kinds = [f"{kind.name}={kind.version}" for kind in self.kinds]
+        return "/".join([str(self.version), *kinds, *(table.fingerprint for table in self.tables)])
+
+    def is_older_than(self, fingerprint: str) -> bool:
+        """Whether tables with this fingerprint were folded by newer code: of this domain, or of one of its kinds."""
+        version, *parts = fingerprint.split("/")
+        folded = {name: int(known) for name, sign, known in (part.rpartition("=") for part in parts) if sign}
+        newer = any(folded.get(kind.name, 0) > kind.version for kind in self.kinds)
+        return int(version) > self.version or newer
 
 
 class Registry:
     """All domains of a process. Raises InvalidInput when two declare the same kind or table."""
 
     def __init__(self, domains: Iterable[Domain]) -> None:
-        self.domains = {domain.name: domain for domain in domains}
+        self.domains: dict[str, Domain] = {}
         self.kinds: dict[str, Kind] = {}
         self.tables: dict[str, Table] = {}
         self.folds: dict[str, tuple[Fold, ...]] = {}
         self.domain_of_table: dict[str, str] = {}
-        for domain in self.domains.values():
+        self.fingerprints: dict[str, str] = {}
+        for domain in domains:
             self._add(domain)
 
     def _add(self, domain: Domain) -> None:
+        if domain.name in self.domains:
+            raise InvalidInput(f"two domains are named {domain.name!r}")
+        self.domains[domain.name] = domain
+        self.fingerprints[domain.name] = domain.fingerprint
         for kind in domain.kinds:
+            if not _KIND.fullmatch(kind.name) or len(kind.name) > limits.KIND_BYTES_MAX:
+                raise InvalidInput(
+                    f"{kind.name[:80]!r} is no name for a kind: use letters, digits, dots, dashes and underscores, "
+                    f"at most KIND_BYTES_MAX ({limits.KIND_BYTES_MAX})"
+                )
+            if not 0 < kind.version < 1 << 16:
+                raise InvalidInput(f"the kind {kind.name!r} has version {kind.version}; it counts from 1 to 65,535")
             if kind.name in self.kinds or kind.name in SYSTEM_KINDS:
                 raise InvalidInput(f"domain {domain.name!r} declares the kind {kind.name!r}, which is taken")
             self.kinds[kind.name] = kind
@@ -193,6 +221,14 @@ class Registry:
             if name not in self.kinds:
                 raise InvalidInput(f"domain {domain.name!r} folds {name!r}, a kind that it does not declare")
             self.folds[name] = tuple(folds)
+
+    def table(self, name: str) -> Table:
+        """A declared table. Raises InvalidInput."""
+        found = self.tables.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.tables))
+            raise InvalidInput(f"no domain declares the table {name!r}; known: {known}", table=name)
+        return found
 
     def kind(self, name: str) -> Kind:
         """A declared kind. Raises InvalidInput."""

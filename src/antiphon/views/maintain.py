@@ -25,17 +25,19 @@ RowKey = tuple[str, bytes]
 
 
 class FileState(msgspec.Struct):
-    """How far everything in a file has come; one small record, written with each commit.
+    """How far everything in a file has come.
 
-    *Units*: `events` counts all events ever appended to the file; cursors are such counts.
+    `events`, `commits` and `next_row` move with every commit and are stored in its feed entry; the rest, which
+    seldom changes, is stored apart. *Units*: `events` counts all events ever appended to the file; `behind` has
+    that count for domains which some process, not knowing them, has left unfolded since.
     """
 
     epoch: int = 1
     events: int = 0
     commits: int = 0
-    cursors: dict[str, int] = {}
-    folded: dict[str, str] = {}
     next_row: dict[str, int] = {}
+    folded: dict[str, str] = {}
+    behind: dict[str, int] = {}
     scrub_pending: bool = False
 
     @property
@@ -79,7 +81,7 @@ class Views:
         Raises Rejected, naming the event, when a fold raises: the whole commit then fails.
         """
         rows: dict[str, list[tuple[Any, ...]]] = {}
-        touched: dict[RowKey, None] = {}
+        touched: dict[RowKey, tuple[int, int]] = {}
         mentioned: list[tuple[bytes, int, int]] = []
         folds_of, live = self._registry.folds, self._live_tables()
         no = head.no
@@ -107,7 +109,7 @@ class Views:
                     event = Event(head.id, seq, header, bodies[at], stamp_of(head, seq, header.hlc))
                     for write in fold(event, value):
                         if write.table in live:
-                            touched[(write.table, write.key)] = None
+                            touched[(write.table, write.key)] = (no, seq)
                             self._mention(mentioned, head, write, event, created=created[at])
             except AntiphonError:
                 raise
@@ -121,8 +123,8 @@ class Views:
             self._tables.insert(self._registry.tables[name], new)
         if mentioned:
             self._mentions.add(mentioned)
-        for key in touched:
-            self.recompute(state, key)
+        for key, place in touched.items():
+            self.recompute(state, key, place)
         return set(touched)
 
     def _live_tables(self) -> frozenset[str]:
@@ -162,14 +164,17 @@ class Views:
                 return candidate.no, seq
         return None
 
-    def recompute(self, state: FileState, key: RowKey) -> bool:
-        """Computes one row again from all visible events on it; whether it changed."""
+    def recompute(self, state: FileState, key: RowKey, place: tuple[int, int] | None = None) -> bool:
+        """Computes one row again from all visible events on it (and the one at `place`); whether it changed."""
         table = self._registry.tables[key[0]]
-        merged = merge(table, self._writes_on(table, key[1]))
+        if table.name not in self._live_tables():
+            return False
+        merged = merge(table, self._writes_on(table, key[1], place))
         if merged is None:
             return self._tables.replace(table, key[1], None)
         n = state.next_row.get(table.name, 1)
-        state.next_row[table.name] = n + 1
+        if self._tables.row(table, key[1]) is None:  # one that exists keeps its number
+            state.next_row[table.name] = n + 1
         return self._tables.replace(table, key[1], (n, *self._place(merged), *merged.values))
 
     def _place(self, merged: Merged) -> tuple[int, int]:
@@ -178,11 +183,13 @@ class Views:
                 return head.no, merged.seq
         raise NotFound("a row speaks by an event of a log that is not here")
 
-    def _writes_on(self, table: Table, key: bytes) -> Iterable[Placed]:
+    def _writes_on(self, table: Table, key: bytes, place: tuple[int, int] | None) -> Iterable[Placed]:
         places = self._mentions.find(of_entity(key))
         if not places:
             row = self._tables.row(table, key)
             places = [] if row is None else [(row.log, row.seq)]
+        if place is not None and place not in places:  # the event that creates an entity is not mentioned under it
+            places = [*places, place]
         heads = self._heads()
         for no, seq in places:
             try:
@@ -196,10 +203,18 @@ class Views:
         if kind is None or event.body is None or event.header.kind_version > kind.version:
             return
         value = kind.read(event.body, event.header.kind_version)
-        for fold in self._registry.folds.get(event.kind, ()):
-            for write in fold(event, value):
-                if write.table == table and write.key == key:
-                    yield Placed(event.stamp, event.log, event.seq, write)
+        folds = self._registry.folds.get(event.kind, ())
+        for at, write in enumerate(write for fold in folds for write in fold(event, value)):
+            if write.table == table and write.key == key:
+                yield Placed(event.stamp, event.log, event.seq, write, at)
+
+    def held_value(self, event: Event, table: str, key: bytes) -> Any:
+        """What an event writes to the held column of a row."""
+        held = self._registry.tables[table].held
+        for placed in self._folded(event, table, key):
+            if held is not None and held in placed.write.values:
+                return placed.write.values[held]
+        return None
 
     def keys_of(self, event: Event) -> set[RowKey]:
         """The rows that an event writes to."""

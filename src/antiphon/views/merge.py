@@ -12,12 +12,13 @@ from antiphon.views.domain import Op, Write
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A write with its event's place in the one order: (stamp, log, seq)."""
+    """A write with its event's place in the one order, (stamp, log, seq), and its number among the event's writes."""
 
     stamp: int
     log: bytes
     seq: int
     write: Write
+    at: int = 0
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Merged(msgspec.Struct, frozen=True):
 
 def merge(table: Table, writes: Iterable[Placed]) -> Merged | None:
     """The row that these writes add up to, None when nothing asserts it (or a delete came after)."""
-    ordered = sorted(set_of(writes), key=lambda placed: (placed.stamp, placed.log, placed.seq))
+    ordered = sorted(set_of(writes), key=lambda placed: (placed.stamp, placed.log, placed.seq, placed.at))
     values: dict[str, Any] = {}
     alive: Placed | None = None
     subject: Placed | None = None
@@ -56,4 +57,4 @@ def merge(table: Table, writes: Iterable[Placed]) -> Merged | None:
 
 def set_of(writes: Iterable[Placed]) -> list[Placed]:
     """The writes without duplicates: an event counts once however often it came."""
-    return list({(placed.log, placed.seq): placed for placed in writes}.values())
+    return list({(placed.log, placed.seq, placed.at): placed for placed in writes}.values())

@@ -42,9 +42,25 @@ class TableStore(Protocol):
         ...
 
     def select(
-        self, table: Table, equal: Mapping[str, Any], *, order: str, descending: bool, limit: int
+        self,
+        table: Table,
+        equal: Mapping[str, Any],
+        *,
+        order: str,
+        descending: bool = False,
+        limit: int = 100,
+        logs: Sequence[int] | None = None,
+        below: tuple[str, str] | None = None,
     ) -> list[StoredRow]:
-        """Rows whose columns have these values, ordered by one column."""
+        """Rows whose columns have these values, ordered by one column.
+
+        `logs` are log numbers, None for all; `below` is (text column, name): that name, or names that go on from it
+        after a dot.
+        """
+        ...
+
+    def distinct(self, table: Table, column: str, *, logs: Sequence[int] | None = None) -> list[Any]:
+        """The different values of a column, in ascending order."""
         ...
 
     def count(self, table: Table) -> int:

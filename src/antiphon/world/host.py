@@ -10,11 +10,14 @@ import contextlib
 import os
 import platform
 import subprocess
+from errno import EACCES, ENOSPC, EPERM, EROFS
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import platformdirs
+
+from antiphon.model.errors import DiskFull, ReadOnly, Unavailable
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -51,17 +54,25 @@ class Host:
             return None
 
     def keep(self, file_id: bytes, mark: Mark) -> None:
-        """Stores a mark and waits until it is on disk."""
+        """Stores a mark and waits until it is on disk. Raises Unavailable when the state folder cannot be written."""
         place = self._place(file_id)
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = place.with_suffix(f".{os.getpid()}.new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(handle, msgspec.json.encode(mark))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        fresh.replace(place)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = place.with_suffix(f".{os.getpid()}.new")
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(handle, msgspec.json.encode(mark))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            fresh.replace(place)
+        except OSError as error:
+            kind = {ENOSPC: DiskFull, EACCES: ReadOnly, EPERM: ReadOnly, EROFS: ReadOnly}.get(error.errno or 0, Unavailable)
+            raise kind(
+                f"cannot keep marks in {place.parent} ({error.strerror}): without them a copy could not be told from "
+                "the original; make room there, or set ANTIPHON_STATE to a folder on this machine that can be written",
+                path=str(place.parent),
+            ) from None
         _sync_folder(place.parent)
 
     def _place(self, file_id: bytes) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+SIGNIFICANCE: Final = 0.5
+"""What is not said; the encoder leaves out this very object, so commands put it in place of its equals."""
 
 
 class Remembered(msgspec.Struct, omit_defaults=True):
@@ -13,7 +16,7 @@ class Remembered(msgspec.Struct, omit_defaults=True):
 
     text: str
     type: str = "memory"
-    significance: float = 0.5
+    significance: float = SIGNIFICANCE
     namespace: str = ""
     user: bytes | None = None
     tags: list[str] | None = None
@@ -44,7 +47,7 @@ class Summarized(msgspec.Struct, omit_defaults=True):
     text: str
     sources: list[bytes]
     rule: str
-    significance: float = 0.5
+    significance: float = SIGNIFICANCE
     namespace: str = ""
     type: str = "summary"
     user: bytes | None = None

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from antiphon.domains.memory import bodies, declare
 from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
@@ -21,7 +23,8 @@ from antiphon.views.store import StoredRow
 
 Drafted = tuple[Draft, Any]
 SUMMARY_RULE: Final = "keywords/v1"
-SUMMARY_SOURCES_MAX: Final = limits.REFS_PER_EVENT_MAX
+SUMMARY_SOURCES_MAX: Final = 48
+"""A ref takes up to 79 bytes and a header at most HEADER_BYTES_MAX, so REFS_PER_EVENT_MAX of them never fit."""
 _KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in declare.MEMORY.kinds}
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 
@@ -36,6 +39,25 @@ def _check(text: object, significance: object, tags: object) -> None:
             raise InvalidInput("tags are a list of words")
         if len(tags) > limits.TAGS_MAX:
             raise LimitExceeded("TAGS_MAX", got=len(tags), allowed=limits.TAGS_MAX, what="the number of tags")
+
+
+def _check_words(**fields: object) -> None:
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise InvalidInput(f"{name} is text, not {type(value).__name__}")
+
+
+def _check_expires(expires: object) -> None:
+    if expires is not None and (type(expires) is not int or not -(1 << 53) <= expires <= 1 << 53):
+        raise InvalidInput(f"expires is a time in milliseconds within 53 bits, not {expires!r:.60}")
+
+
+def _plain_map(metadata: object) -> dict[str, Any]:
+    """A copy of the metadata as it will be read back. Raises InvalidInput for what JSON cannot say."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(metadata), type=dict[str, Any])
+    except (msgspec.MsgspecError, TypeError, ValueError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(f"metadata is a map of plain values with text keys: {error}") from None
 
 
 def remember(
@@ -57,6 +79,16 @@ def remember(
 ) -> Drafted:
     """A memory to be. *Units*: ms since 1970 for `expires` and `occurred`; `significance` in [0, 1]."""
     _check(text, significance, tags)
+    _check_words(type=type, namespace=namespace)
+    _check_words(emotional_context=emotional_context or "", loop_context=loop_context or "")
+    for name, value in (("user", user), ("supersedes", supersedes)):
+        if value is not None and (not isinstance(value, bytes) or len(value) != 16):
+            raise InvalidInput(f"{name} is an id of 16 bytes, not {value!r:.60}")
+    _check_expires(expires)
+    if metadata is not None:
+        metadata = _plain_map(metadata)
+    if significance == bodies.SIGNIFICANCE:
+        significance = bodies.SIGNIFICANCE
     body = bodies.Remembered(
         text, type, significance, namespace, user, None if tags is None else list(tags), emotional_context,
         loop_context, metadata, expires, supersedes,
@@ -73,7 +105,13 @@ def update(memory: bytes, *, user: bytes | None, changes: dict[str, Any]) -> Dra
         allowed = ", ".join(bodies.Updated.__struct_fields__)
         raise InvalidInput(f"a memory's {', '.join(sorted(unknown)) or 'nothing'} cannot be updated; choose: {allowed}")
     _check(changes.get("text", ""), changes.get("significance", 0.5), changes.get("tags"))
-    body = bodies.Updated(**changes)
+    try:
+        body = msgspec.convert(changes, bodies.Updated)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise InvalidInput(f"this update does not fit: {error}") from None
+    _check_expires(changes.get("expires"))
+    if changes.get("metadata") is not None:
+        body.metadata = _plain_map(changes["metadata"])
     about = None if user is None else (user,)
     return draft_of(_KINDS[declare.UPDATED], body, entity=memory, about=about), body
 
@@ -135,6 +173,7 @@ def summarize(rows: Sequence[StoredRow], refs: tuple[Ref, ...]) -> Drafted:
         SUMMARY_RULE,
         max(row.values["significance"] or 0.0 for row in rows),
         rows[0].values["namespace"] or "",
+        user=next(iter(users)) if len(users) == 1 else None,
     )
     about = tuple(sorted(users)) or None
     kind = _KINDS[declare.SUMMARIZED]

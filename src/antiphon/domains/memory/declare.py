@@ -24,7 +24,7 @@ MEMORIES: Final = Table(
         Column("id", Type.ID, nullable=False),
         Column("timestamp", Type.TIMESTAMP, nullable=False),
         Column("type", Type.TEXT, nullable=False),
-        Column("content", Type.TEXT),
+        Column("content", Type.TEXT, held=True),
         Column("emotional_context", Type.TEXT),
         Column("loop_context", Type.TEXT),
         Column("significance", Type.REAL, default=0.5),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import apsw
@@ -67,13 +69,74 @@ def translate(error: apsw.Error, path: Path) -> errors.AntiphonError:
             return errors.Unavailable(f"{path}: {type(error).__name__}: {error}", **where)
 
 
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns the driver's exceptions into ours."""
-    try:
-        yield
-    except apsw.Error as error:
-        raise translate(error, path) from error
+class translated:  # noqa: N801  # used like a function
+    """Turns the driver's exceptions into ours, in a `with` block."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, apsw.Error):
+            raise translate(error, self._path) from error
+
+
+_OUTSIDE: Final = (
+    apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError,
+    apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.TooBigError, apsw.AuthError, apsw.ProtocolError,
+)  # fmt: skip
+"""What the world does to us; anything else that the driver raises is a fault of the statement."""
+
+
+class _Cursor(apsw.Cursor):
+    """A reader's cursor: raises our errors for what the disk, other processes and damage do.
+
+    What writes is within a transaction, which translates at its end.
+    """
+
+    def execute(self, *given: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*given, **options)
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    def executemany(self, *given: Any, **options: Any) -> Any:
+        try:
+            return super().executemany(*given, **options)
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    def fetchall(self) -> Any:
+        try:
+            return super().fetchall()
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    @property
+    def get(self) -> Any:
+        try:
+            return super().get
+        except _OUTSIDE as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: apsw.Error) -> errors.AntiphonError:
+        return translate(error, Path(self.connection.filename))
 
 
 def network_file_system(folder: Path) -> str | None:
@@ -115,7 +178,8 @@ class SqliteFile:
         self._vfs = vfs
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: list[apsw.Connection] = []
+        self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()  # a thread's goes when the thread does
+        self._functions: dict[str, tuple[int, Callable[..., Any]]] = {}
         self._closed = False
         self._depth = 0
         if create:
@@ -127,6 +191,12 @@ class SqliteFile:
             if create:
                 with self.transaction():
                     self.writer.execute(_SCHEMA)
+            elif self.writer.execute("SELECT 1 FROM sqlite_schema WHERE name='meta'").get is None:
+                self.writer.close()
+                raise errors.Corrupt(
+                    f"{path} holds nothing of Antiphon's: it is empty or was not finished being made; restore it from "
+                    "a snapshot, or move it away and make it again"
+                )
 
     def __repr__(self) -> str:
         return f"SqliteFile({str(self.path)!r})"
@@ -153,10 +223,13 @@ class SqliteFile:
             connection.execute(f"PRAGMA key='raw:{self._key_hex}'")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
             if not read_only:
+                connection.execute("PRAGMA synchronous=EXTRA")  # a rollback journal that comes back would undo the next
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF")
             connection.execute("PRAGMA cache_size=-16000")
+            for name, (arguments, function) in self._functions.items():
+                connection.create_scalar_function(name, function, arguments)
         except BaseException:
             connection.close()
             raise
@@ -168,14 +241,26 @@ class SqliteFile:
         if self._depth and self._lock_is_mine():
             return self.writer
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if self._closed:
+            raise errors.Unavailable(f"{self.path} is closed: open it again")
         if connection is None:
-            if self._closed:
-                raise errors.Unavailable(f"{self.path} is closed")
             with translated(self.path):
                 connection = self._connect(read_only=self.read_only)
+            connection.cursor_factory = _Cursor
             self._local.connection = connection
-            self._readers.append(connection)
+            self._readers.add(connection)
         return connection
+
+    def add_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Makes a function known to SQL, on this file's connections of now and later."""
+        self._functions[name] = (arguments, function)
+        for connection in (self.writer, *self._readers):
+            connection.create_scalar_function(name, function, arguments)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is in a write transaction."""
+        return self._depth > 0 and self._lock_is_mine()
 
     def _lock_is_mine(self) -> bool:
         return getattr(self._local, "writing", False)
@@ -195,16 +280,15 @@ class SqliteFile:
             try:
                 with translated(self.path):
                     self.writer.execute("BEGIN IMMEDIATE")
-                self._depth = 1
-                try:
-                    with translated(self.path):
+                    self._depth = 1
+                    try:
                         yield
                         self.writer.execute("COMMIT")
-                except BaseException:
-                    if self.writer.in_transaction:
-                        with contextlib.suppress(apsw.Error):
-                            self.writer.execute("ROLLBACK")
-                    raise
+                    except BaseException:
+                        if self.writer.in_transaction:
+                            with contextlib.suppress(apsw.Error, errors.AntiphonError):
+                                self.writer.execute("ROLLBACK")
+                        raise
             finally:
                 self._depth = 0
                 self._local.writing = False
@@ -258,11 +342,16 @@ class SqliteFile:
             self.writer.set_busy_timeout(0)
             try:
                 busy, _, _ = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
-            except (apsw.BusyError, apsw.LockedError):
+            except (apsw.BusyError, apsw.LockedError, errors.Busy):
                 return False
             finally:
                 self.writer.set_busy_timeout(limits.BUSY_TIMEOUT_MS)
             return not busy
+
+    def rewrite(self) -> None:
+        """Writes the whole file again, compactly, in one transaction; readers stay. Raises Busy, DiskFull."""
+        with self._lock, translated(self.path):
+            self.writer.execute("VACUUM")
 
     def check_pages(self) -> list[str]:
         """What SQLite's own check finds wrong with the pages; empty when nothing is."""

@@ -27,6 +27,8 @@ _MONTHS: Final = [
     "December",
 ]
 _COLUMNS: Final = "text, author, date, tags"
+HELD: Final = "antiphon_held"
+"""The SQL function that reads a held column's value out of the log: (table, key, log number, seq)."""
 AUTHORS: Final = "CREATE TABLE IF NOT EXISTS authors(log INTEGER PRIMARY KEY, name TEXT NOT NULL)"
 
 
@@ -36,10 +38,11 @@ def ddl(table: Table) -> list[str]:
     assert spec is not None
     time = f"\"{spec.time}\" / 1000.0, 'unixepoch'"
     months = " ".join(f"WHEN '{at:02}' THEN '{name}'" for at, name in enumerate(_MONTHS, 1))
+    text = f"{HELD}('{table.name}', \"{table.key}\", log, seq)" if table.held == spec.text else f'"{spec.text}"'
     tags = f'"{spec.tags}"' if spec.tags else "NULL"
     return [
         AUTHORS,
-        f'CREATE VIEW "{table.name}_text" AS SELECT n, "{spec.text}" AS text, '
+        f'CREATE VIEW "{table.name}_text" AS SELECT n, {text} AS text, '
         f'(SELECT name FROM authors WHERE authors.log = "{table.name}".log) AS author, '
         f"strftime('%Y-%m-%d', {time}) || ' ' || (CASE strftime('%m', {time}) {months} END) AS date, "
         f'{tags} AS tags FROM "{table.name}"',
@@ -49,13 +52,13 @@ def ddl(table: Table) -> list[str]:
     ]
 
 
-def _cursor_name(table: Table) -> str:
-    return f"indexed/{table.name}"
+def _cursor_name(table: str) -> str:
+    return f"indexed/{table}"
 
 
 def indexed(file: SqliteFile, table: Table) -> int:
     """The highest row number that is indexed."""
-    found = file.get(_cursor_name(table))
+    found = file.get(_cursor_name(table.name))
     return 0 if found is None else int.from_bytes(found, "big")
 
 
@@ -83,7 +86,7 @@ def catch_up(file: SqliteFile, table: Table, *, rows_max: int) -> int:
         "WHERE n > ? AND n <= ?",
         (start, last[0]),
     )
-    file.put(_cursor_name(table), last[0].to_bytes(8, "big"))
+    file.put(_cursor_name(table.name), last[0].to_bytes(8, "big"))
     count: int = last[1]
     return count
 
@@ -109,10 +112,10 @@ def restore(file: SqliteFile, table: Table, n: int) -> None:
     )
 
 
-def drop(file: SqliteFile, table: Table) -> None:
-    """Removes the index."""
-    file.writer.execute(f'DROP TABLE IF EXISTS "{table.name}_fts"')
-    file.writer.execute(f'DROP VIEW IF EXISTS "{table.name}_text"')
+def drop(file: SqliteFile, table: str) -> None:
+    """Removes a table's index, if it has one."""
+    file.writer.execute(f'DROP TABLE IF EXISTS "{table}_fts"')
+    file.writer.execute(f'DROP VIEW IF EXISTS "{table}_text"')
     file.drop(_cursor_name(table))
 
 

@@ -122,7 +122,7 @@ class SqliteLogs:
         found = rows(
             self._file.reader,
             "SELECT r.place & ?, count(*) AS runs, sum(r.count) AS leaves FROM runs r GROUP BY r.place & ? "
-            "HAVING runs >= ? OR leaves = ? OR leaves >= ? LIMIT ?",
+            "HAVING runs >= ? OR leaves = ? OR max(r.count) >= ? LIMIT ?",
             (mask, mask, runs_min, BLOCK_LEAVES, PACK_LEAVES_MIN, limit),
         )
         return [(place >> SEQ_BITS, place & (LOG_EVENTS_MAX - 1)) for place, _, _ in found]

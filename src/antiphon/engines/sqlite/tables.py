@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import apsw
 import msgspec
 
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile, rows
-from antiphon.model.errors import InvalidInput
-from antiphon.model.table import Index, Table, Type
+from antiphon.model.errors import InvalidInput, Rejected
+from antiphon.model.table import Index, Table, Type, below_sql, below_values
 from antiphon.views.store import StoredRow
 
 _TYPES: Final = {
@@ -45,23 +47,47 @@ def _index_ddl(table: Table, index: Index) -> str:
     return f'CREATE INDEX "{name}" ON "{table.name}"({columns}){where}'
 
 
+@contextlib.contextmanager
+def _refusing(table: Table) -> Iterator[None]:
+    """Says in our words that a row does not fit its table: the fold that made it is wrong."""
+    try:
+        yield
+    except (apsw.ConstraintError, apsw.MismatchError, TypeError, OverflowError, UnicodeEncodeError) as error:
+        raise Rejected(f"a row does not fit the table {table.name!r}: {error}", table=table.name) from error
+
+
+Held = Callable[[str, bytes, int, int], Any]
+"""(table, key, log number, seq) -> what that event wrote to the table's held column in that row."""
+
+
+def _nothing_held(table: str, key: bytes, log: int, seq: int) -> None:
+    """No log beside these tables: what it would hold is not known."""
+
+
 class SqliteTables:
     """Tables in one file; see `TableStore` for the promises."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, held: Held | None = None) -> None:
         self._file = file
+        self._held = held or _nothing_held
         self._made: set[str] = set()
+        self._shown: set[str] = set()
         self._codecs: dict[str, tuple[tuple[int, Type], ...]] = {}
+        file.add_function(fulltext.HELD, 4, self._held)
 
     def forget_caches(self) -> None:
         """Drops what another writer, or a rollback, may have changed."""
         self._made.clear()
+        self._shown.clear()
 
     def exists(self, table: Table) -> bool:
         """Whether the table was made yet."""
-        if table.name in self._made:
+        reader = self._file.reader
+        if table.name in (self._made if reader is self._file.writer else self._shown):
             return True
-        found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get
+        found = reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get
+        if found is not None and reader is not self._file.writer:
+            self._shown.add(table.name)  # what another thread makes is not there for us before it commits
         return found is not None
 
     def _make(self, table: Table) -> None:
@@ -76,7 +102,7 @@ class SqliteTables:
         found = self._codecs.get(table.name)
         if found is None:
             special = (Type.JSON, Type.BOOLEAN)
-            found = tuple((3 + at, c.type) for at, c in enumerate(table.columns) if c.type in special)
+            found = tuple((3 + at, c.type) for at, c in enumerate(table.columns) if c.held or c.type in special)
             self._codecs[table.name] = found
         return found
 
@@ -85,6 +111,8 @@ class SqliteTables:
         if all(row[at] is None or (kind is Type.BOOLEAN and type(row[at]) is bool) for at, kind in converters):
             return row
         plain = list(row)
+        if table.held is not None:
+            plain[3 + table.names.index(table.held)] = None
         for at, kind in converters:
             if kind is Type.JSON and plain[at] is not None:
                 plain[at] = msgspec.json.encode(plain[at]).decode()
@@ -93,8 +121,9 @@ class SqliteTables:
     def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         self._make(table)
         marks = ",".join("?" * (3 + len(table.columns)))
-        stored = [self._stored(table, row) for row in rows] if self._converters(table) else rows
-        self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
+        with _refusing(table):
+            stored = [self._stored(table, row) for row in rows] if self._converters(table) else rows
+            self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
 
     def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
         self._make(table)
@@ -102,7 +131,8 @@ class SqliteTables:
         old = writer.execute(f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?', (key,)).fetchone()
         if old is None and row is None:
             return False
-        new = None if row is None else self._stored(table, row)
+        with _refusing(table):
+            new = None if row is None else self._stored(table, row)
         if old is not None:
             if new is not None:
                 new = (old[0], *new[1:])
@@ -112,7 +142,8 @@ class SqliteTables:
                 fulltext.remove(self._file, table, old[0])
             writer.execute(f'DELETE FROM "{table.name}" WHERE n=?', (old[0],))
         if new is not None:
-            writer.execute(f'INSERT INTO "{table.name}" VALUES({",".join("?" * len(new))})', new)
+            with _refusing(table):
+                writer.execute(f'INSERT INTO "{table.name}" VALUES({",".join("?" * len(new))})', new)
             if table.fulltext and old is not None:
                 fulltext.restore(self._file, table, old[0])
         return True
@@ -127,6 +158,8 @@ class SqliteTables:
                 values[column.name] = msgspec.json.decode(value)
             elif column.type is Type.BOOLEAN:
                 values[column.name] = bool(value)
+        if table.held is not None:
+            values[table.held] = self._held(table.name, values[table.key], row[1], row[2])
         return StoredRow(row[0], row[1], row[2], values)
 
     def row(self, table: Table, key: bytes) -> StoredRow | None:
@@ -152,6 +185,7 @@ class SqliteTables:
         descending: bool = False,
         limit: int = 100,
         logs: Sequence[int] | None = None,
+        below: tuple[str, str] | None = None,
     ) -> list[StoredRow]:
         if order not in ("n", "seq"):
             table.column(order)
@@ -162,6 +196,10 @@ class SqliteTables:
         if not self.exists(table):
             return []
         terms = [f'"{name}" IS ?' for name in equal]
+        values = [*equal.values()]
+        if below is not None:
+            terms.append(below_sql(f'"{table.column(below[0]).name}"'))
+            values += below_values(below[1])
         if logs is not None:
             terms.append(f"log IN ({','.join(map(str, logs))})")
         where = " WHERE " + " AND ".join(terms) if terms else ""
@@ -169,9 +207,17 @@ class SqliteTables:
         found = rows(
             self._file.reader,
             f'SELECT * FROM "{table.name}"{where} ORDER BY "{order}" {direction}, n {direction} LIMIT ?',
-            (*equal.values(), limit),
+            (*values, limit),
         )
         return [self._loaded(table, row) for row in found]
+
+    def distinct(self, table: Table, column: str, *, logs: Sequence[int] | None = None) -> list[Any]:
+        name = table.column(column).name
+        if not self.exists(table):
+            return []
+        where = "" if logs is None else f" WHERE log IN ({','.join(map(str, logs))})"
+        found = rows(self._file.reader, f'SELECT DISTINCT "{name}" FROM "{table.name}"{where} ORDER BY 1')
+        return [row[0] for row in found]
 
     def count(self, table: Table) -> int:
         if not self.exists(table):
@@ -180,12 +226,22 @@ class SqliteTables:
         return found
 
     def drop(self, table: Table) -> None:
-        if not self.exists(table):
-            return
-        if table.fulltext:
-            fulltext.drop(self._file, table)
-        self._file.writer.execute(f'DROP TABLE "{table.name}"')
-        self._made.discard(table.name)
+        if self.exists(table):
+            self._drop(table.name)
+
+    def _drop(self, name: str) -> None:
+        fulltext.drop(self._file, name)  # an older declaration may have had one
+        self._file.writer.execute(f'DROP TABLE "{name}"')
+        self._made.discard(name)
+        self._shown.discard(name)
+
+    def drop_all_but(self, names: Collection[str]) -> list[str]:
+        """Removes the tables of every other name; which ones. In a transaction."""
+        declared = "SELECT tbl_name FROM sqlite_schema WHERE type='index' AND name = tbl_name || '_key'"
+        others = [name for (name,) in rows(self._file.writer, declared) if name not in names]
+        for name in others:
+            self._drop(name)
+        return others
 
 
 class SqliteMentions:

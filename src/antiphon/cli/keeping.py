@@ -1,0 +1,117 @@
+"""Room `cli` (imports everything): `export` and `stats`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from antiphon.cli import show as out
+from antiphon.cli.session import Session, verb
+from antiphon.model import errors
+
+if TYPE_CHECKING:
+    from antiphon.agent import Agent
+    from antiphon.log.verify import Verdict
+
+
+@verb("export", short_help="Write all events as JSON lines, or with their proofs.")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--good", is_flag=True, help="Of a damaged log, write what still verifies.")
+def export(session: Session, *, path: Path, good: bool) -> int:
+    """Writes all events of the agent: as plain JSON lines, or, to a PATH that ends in .archive, with everything needed
+    to verify them elsewhere. Neither is encrypted. `-` prints JSON lines.
+
+    \b
+      antiphon export ada.jsonl
+      antiphon export ada.archive
+      antiphon verify ada.archive
+    """
+    if good and path.suffix == ".archive":
+        raise errors.InvalidInput("an archive holds whole logs: with --good, write JSON lines (a PATH like ada.jsonl)")
+    stopped = None
+    with session.agent(salvage=good) as agent:
+        if str(path) == "-":
+            return _print_events(agent)
+        there = path.exists()
+        try:
+            with out.progress(f"writing {path.name}"):
+                count = agent.export(path, good_only=good)
+        except BaseException:
+            if not there:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            raise
+        with contextlib.suppress(OSError):
+            path.chmod(0o600)
+        if good:
+            with out.progress("verifying"):
+                verdict = agent.verify()
+            stopped = None if verdict.ok else _where(verdict)
+    size = path.stat().st_size
+    if session.as_json:
+        out.emit({"file": str(path), "events": count, "bytes": size, "damage": stopped})
+        return 0
+    out.say(f"{path}: {count:,} events, {out.size(size)}", state="note" if stopped else "ok")
+    if stopped:
+        out.aside(f"The log is damaged, and only what comes before the damage was written: {stopped}")
+    elif out.is_terminal():
+        out.aside("It is not encrypted: keep it where only you can read it.")
+    return 0
+
+
+def _where(verdict: Verdict) -> str:
+    bad = verdict.first_bad
+    return verdict.reason if bad is None else f"{verdict.reason} (events {bad[0]:,} to {bad[1] - 1:,})"
+
+
+def _print_events(agent: Agent) -> int:
+    import msgspec
+
+    from antiphon.replica.archive import as_json
+    from antiphon.replica.forget import note_copy
+
+    for head in agent.replica.heads_of(agent.record_of_agent.agent):
+        for event in agent.replica.reader.events(head):
+            print(msgspec.json.encode(as_json(event)).decode())
+    sys.stdout.flush()
+    if not agent.replica.file.read_only:
+        note_copy(agent.replica, "standard output", "export")
+    return 0
+
+
+@verb("stats", short_help="Show sizes and counts.")
+def stats(session: Session) -> int:
+    """Shows sizes and counts: events, rows, bytes, and what is pending.
+
+    \b
+      antiphon stats
+      antiphon stats --json | jq .events
+    """
+    with session.agent() as agent:
+        found = {"agent": agent.name, "id": agent.id, "principal": agent.principal, **agent.stats()}
+    if session.as_json:
+        out.emit(found)
+        return 0
+    if out.is_terminal():
+        out.say(f"{found['agent']}: {found['events']:,} events, {out.size(found['file_bytes'])} on disk")
+        print()
+    tables = [(name.replace("_", " "), f"{count:,}") for name, count in found["tables"].items()]
+    out.fields(
+        [
+            ("events", f"{found['events']:,}"),
+            *tables,
+            ("file", f"{found['path']} ({out.size(found['file_bytes'])})"),
+            ("write-ahead log", out.size(found["wal_bytes"])),
+            *[("log", f"{item['log']}  {item['size']:,} events, {item['role']}") for item in found["logs"]],
+            ("waiting for full text", f"{found['fulltext_backlog']:,}" if found["fulltext_backlog"] else None),
+            ("scrub", "pending: `antiphon doctor` clears it" if found["scrub_pending"] else None),
+            ("clock", "ahead of this machine's: `antiphon doctor` says more" if found["clock_suspect"] else None),
+            ("agent", found["id"]),
+            ("principal", found["principal"]),
+        ]
+    )
+    return 0

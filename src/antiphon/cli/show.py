@@ -1,0 +1,174 @@
+"""Room `cli` (imports everything): what appears: colours and tables on a terminal, plain lines in a pipe.
+
+Everything recorded is shown with its control characters made visible: a memory must not be able to move the cursor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+PATIENCE_S: Final = 2.0
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MARKS: Final = {"ok": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "red")}
+
+
+def is_terminal() -> bool:
+    """Whether a person reads standard output."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def console(*, error: bool = False) -> Console:
+    """A rich console; it knows about NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=error, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def clean(text: str) -> str:
+    """The text with control and direction characters made visible; new lines and tabs stay."""
+    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, *, most: int | None = None) -> str:
+    """The text on one line, cut at `most` characters."""
+    flat = " ".join(clean(text).split())
+    return flat if most is None or len(flat) <= most else flat[: most - 1].rstrip() + "…"
+
+
+def emit(value: Any) -> None:
+    """One JSON value; laid out on a terminal, one line in a pipe."""
+    import msgspec
+
+    raw = msgspec.json.encode(value)
+    if is_terminal():
+        raw = msgspec.json.format(raw, indent=2)
+    print(raw.decode())
+
+
+def emit_list(values: Iterable[Any]) -> int:
+    """A JSON list, an element a line, written as it comes; how many."""
+    import msgspec
+
+    count = 0
+    for value in values:
+        print(("[" if not count else ",\n ") + msgspec.json.encode(value).decode(), end="")
+        count += 1
+    print("]" if count else "[]")
+    return count
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Text from plain parts and (text, style) pairs."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+def fields(pairs: Iterable[tuple[str, object]], *, indent: int = 2) -> None:
+    """Labels and values: aligned on a terminal, tab separated in a pipe; values of None are left out."""
+    shown = [(label, clean(str(value))) for label, value in pairs if value is not None and value != ""]
+    if not is_terminal():
+        for label, value in shown:
+            print(f"{label}\t{value}".replace("\n", " "))
+        return
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    if not any(label for label, _ in shown):
+        grid = Table.grid()
+        grid.add_column(overflow="fold")
+    for label, value in shown:
+        grid.add_row(*([label] if len(grid.columns) > 1 else []), value)
+    console().print(Padding(grid, (0, 0, 0, indent)))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = ()) -> None:
+    """A table for people. The last column takes the room that is left, on one line."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=False, pad_edge=False)
+    for at, name in enumerate(columns):
+        last = at == len(columns) - 1
+        made.add_column(
+            name, justify="right" if at in right else "left", no_wrap=True, overflow="ellipsis" if last else "fold"
+        )
+    for row in rows:
+        made.add_row(*row)
+    console().print(made)
+
+
+def mark(state: str) -> tuple[str, str]:
+    """The sign of a state, with its colour."""
+    return _MARKS[state]
+
+
+def say(text: str, *, state: str | None = None) -> None:
+    """A line for the person: what happened."""
+    if not is_terminal():
+        print(text)
+        return
+    sign, colour = mark(state) if state else ("", "")
+    console().print(styled((f"{sign} ", colour), text) if state else styled(text), soft_wrap=True)
+
+
+def aside(text: str) -> None:
+    """A line on standard error that is no part of the answer."""
+    if sys.stderr.isatty():
+        console(error=True).print(styled((clean(text), "dim")), soft_wrap=True)
+    else:
+        print(clean(text), file=sys.stderr)
+
+
+def short_time(iso: str) -> str:
+    """An ISO time to the minute, without the T."""
+    return iso[:16].replace("T", " ")
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{count:,} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A function to call with what was done since the last call. A bar appears on standard error, on a terminal, once
+    it has taken longer than two seconds.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda count: None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = [SpinnerColumn(), TextColumn("{task.description}")]
+    if total:
+        columns += [BarColumn(bar_width=40), TaskProgressColumn()]
+    shown = Progress(*columns, TimeElapsedColumn(), console=console(error=True), transient=True)
+    task = shown.add_task(label, total=total)
+    timer = threading.Timer(PATIENCE_S, shown.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda count: shown.advance(task, count)
+    finally:
+        timer.cancel()
+        timer.join()
+        if shown.live.is_started:
+            shown.stop()

@@ -1,0 +1,193 @@
+"""Room `ops` (imports `engines` and below): what is wrong with a home or a file, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.file import SqliteFile, network_file_system, translated
+from antiphon.engines.sqlite.tables import SqliteTables
+from antiphon.log.read import LogReader
+from antiphon.log.store import LogHead, LogRole
+from antiphon.model.errors import AntiphonError, Unavailable
+from antiphon.model.event import Event
+from antiphon.model.table import Table
+from antiphon.views.domain import Op, Registry
+
+_SAVE: Final = "save what still verifies with `antiphon export PATH --good`, then restore a backup"
+_EXISTS: Final = "SELECT 1 FROM sqlite_schema WHERE name=?"
+
+
+class State(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One check: what was looked at, how it is, and (where it is not well) what to do."""
+
+    what: str
+    state: State
+    detail: str
+    advice: str = ""
+
+
+def ok(what: str, detail: str) -> Finding:
+    """A check that came out well."""
+    return Finding(what, State.OK, detail)
+
+
+def check_folder(home: Path) -> Iterator[Finding]:
+    """The folder itself: where it is, and whether anybody else can read its secrets."""
+    kind = network_file_system(home)
+    if kind is not None:
+        advice = "move it to a local disk: locks can fail there"
+        yield Finding("folder", State.WRONG, f"{home} is on a network file system ({kind})", advice)
+    else:
+        yield ok("folder", f"{home} is on a local disk")
+    files = (path for path in (*home.glob("*"), *home.glob("agents/*")) if path.is_file())
+    secrets = [path for path in files if path.name in ("key", "keys", "recovery-key.txt") or ".antiphon" in path.name]
+    yield check_private(secrets)
+    if (home / "recovery-key.txt").exists():
+        advice = f"print {home / 'recovery-key.txt'} or move it to another device, then delete it here"
+        yield Finding("recovery key", State.NOTE, "it still lies beside what it protects", advice)
+
+
+def check_private(paths: Iterable[Path]) -> Finding:
+    """Whether only the owner can read these files."""
+    if os.name != "posix":
+        return ok("permissions", "not checked on this system")
+    open_ones = []
+    count = 0
+    for path in paths:
+        try:
+            mode = path.stat().st_mode & 0o777
+        except FileNotFoundError:  # another process has just closed the file, and its write-ahead log is gone
+            continue
+        count += 1
+        if mode & 0o077:
+            open_ones.append(f"{path} ({mode:03o})")
+    if open_ones:
+        first = open_ones[0].rpartition(" (")[0]
+        more = f" and {len(open_ones) - 1} more" if len(open_ones) > 1 else ""
+        return Finding("permissions", State.WRONG, f"others can read {open_ones[0]}{more}", f"chmod 600 {first}")
+    return ok("permissions", f"{count} files, readable by their owner alone")
+
+
+def check_pages(file: SqliteFile) -> Finding:
+    """Every page, by SQLite's own check; a page that was changed does not decrypt."""
+    try:
+        found = file.check_pages()
+    except AntiphonError as error:
+        return Finding("pages", State.WRONG, str(error), _SAVE)
+    lines = [line for text in found for line in text.splitlines() if not line.startswith("***")]
+    if lines:
+        detail = f"damaged, {len(lines)} problems or more; the first: {lines[0]}"
+        return Finding("pages", State.WRONG, detail, _SAVE)
+    return ok("pages", "all sound")
+
+
+def check_rows(
+    registry: Registry, tables: SqliteTables, reader: LogReader, heads: Iterable[LogHead]
+) -> Iterator[Finding]:
+    """Whether each table has as many rows as its events assert. *Cost*: reads every event once."""
+    keys: dict[str, set[bytes]] = {name: set() for name in registry.tables}
+    gone: dict[str, set[bytes]] = {name: set() for name in registry.tables}
+    try:
+        for head in heads:
+            if head.role != LogRole.FOREIGN:
+                for event in reader.events(head):
+                    _count(registry, event, keys, gone)
+        for name, table in registry.tables.items():
+            expected, found = len(keys[name] - gone[name]), tables.count(table)
+            if expected != found:
+                detail = f"{name} has {found:,} rows where its events make {expected:,}"
+                yield Finding("rows", State.WRONG, detail, "they can be made again: report how it came to this")
+                return
+    except AntiphonError as error:
+        yield Finding("rows", State.WRONG, str(error), _SAVE)
+        return
+    counts = {name.replace("_", " "): tables.count(table) for name, table in registry.tables.items()}
+    yield ok("rows", ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none yet")
+
+
+def _count(registry: Registry, event: Event, keys: dict[str, set[bytes]], gone: dict[str, set[bytes]]) -> None:
+    kind = registry.kinds.get(event.kind)
+    if kind is None or event.body is None or event.header.kind_version > kind.version:
+        return
+    value = kind.read(event.body, event.header.kind_version)
+    for fold in registry.folds.get(event.kind, ()):
+        for write in fold(event, value):
+            if write.op == Op.ASSERT:
+                keys[write.table].add(write.key)
+            elif write.op == Op.DELETE:
+                gone[write.table].add(write.key)
+
+
+def check_fulltext(
+    file: SqliteFile, tables: Iterable[Table], transaction: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Finding]:
+    """Whether the full-text index says what the rows say. Nothing is changed: the transaction is rolled back."""
+    for table in tables:
+        if table.fulltext is None or file.reader.execute(_EXISTS, (f"{table.name}_fts",)).get is None:
+            continue
+        what = f"full text of {table.name}"
+        waiting = fulltext.backlog(file, table)
+        try:
+            _try_index(file, table, transaction)
+        except AntiphonError as error:
+            yield Finding(what, State.WRONG, f"the index does not fit its rows: {error}", _SAVE)
+            continue
+        yield ok(what, f"{waiting:,} rows wait to be indexed" if waiting else "in step with its rows")
+
+
+class _Undo(Exception):
+    """Leaves a transaction without a trace."""
+
+
+def _try_index(file: SqliteFile, table: Table, transaction: Callable[[], AbstractContextManager[None]]) -> None:
+    """Raises Corrupt or Unavailable when the index is not sound. Rows of a backlog are indexed first, then undone."""
+    try:
+        with transaction():
+            while fulltext.catch_up(file, table, rows_max=4_096):
+                pass
+            with translated(file.path):
+                name = f'"{table.name}_fts"'
+                file.writer.execute(f"INSERT INTO {name}({name}, rank) VALUES('integrity-check', 1)")
+            raise _Undo
+    except _Undo:
+        return
+
+
+def check_clock(ahead_ms: int, limit_ms: int) -> Finding:
+    """Whether the newest event is stamped later than it is now."""
+    if ahead_ms <= limit_ms:
+        return ok("clock", "not behind the newest event")
+    hours = ahead_ms / 3_600_000
+    return Finding(
+        "clock",
+        State.WRONG,
+        f"the newest event is stamped {hours:,.1f} hours ahead of this machine's clock",
+        "set the clock right; the next write then records a clock.reset",
+    )
+
+
+def check_scrub(settled: Callable[[], bool]) -> Finding:
+    """Whether anything forgotten may still stand in the write-ahead log; tries to clear it."""
+    try:
+        if settled():
+            return ok("scrub", "nothing forgotten is left behind")
+    except Unavailable as error:
+        return Finding("scrub", State.WRONG, str(error), "close the other process, then run this again")
+    advice = "close the programs that read this file, then run this again"
+    return Finding("scrub", State.WRONG, "something forgotten may still stand in the write-ahead log", advice)
