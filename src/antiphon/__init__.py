@@ -55,7 +55,35 @@ _HOMES = {
     "WrongKey": "antiphon.model.errors",
     "verify_proof": "antiphon.log.proof:verify_event",
 }
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604  # the keys are names
+__all__ = [
+    "Agent",
+    "AntiphonError",
+    "AssertRow",
+    "Column",
+    "Conflict",
+    "Corrupt",
+    "Domain",
+    "Fleet",
+    "Forgotten",
+    "FullText",
+    "Index",
+    "InvalidInput",
+    "Kind",
+    "LimitExceeded",
+    "Memory",
+    "NotFound",
+    "ProtocolViolation",
+    "Recorded",
+    "Rejected",
+    "Table",
+    "Type",
+    "Unavailable",
+    "UpdateRow",
+    "Verdict",
+    "WrongKey",
+    "__version__",
+    "verify_proof",
+]
 
 
 def __getattr__(name: str) -> Any:

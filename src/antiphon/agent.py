@@ -24,6 +24,7 @@ from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, decode_bod
 from antiphon.model.note import Checkpoint
 from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
 from antiphon.model.times import Time
+from antiphon.query.cache import RowCache
 from antiphon.query.rows import Rows
 from antiphon.replica import archive, enrol, prove
 from antiphon.replica import forget as forgetting
@@ -78,6 +79,7 @@ class Agent:
         self._closer = closer
         self._text = SqliteText(replica.file, replica.tables)
         self._log: bytes | None = None
+        self._rows = RowCache(replica.fresh)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -131,10 +133,11 @@ class Agent:
 
     def close(self) -> None:
         """Packs what is loose and closes the file."""
-        if self._closer is not None:
+        closer, self._closer = self._closer, None
+        if closer is not None:
             self.replica.tidy(runs_min=RUNS_TO_PACK_AT_CLOSE)
             self.replica.close()
-            self._closer()
+            closer()
 
     @property
     def name(self) -> str:
@@ -416,7 +419,14 @@ class Agent:
         return Rows(self.replica.tables, self.replica.registry.table(name), self._log_numbers)
 
     def get(self, entity: str) -> dict[str, Any] | None:
-        """The row of an entity, from whichever table holds it, with the event it speaks by; None when there is none."""
+        """The row of an entity, from whichever table holds it, with the event it speaks by; None when there is none.
+
+        *Cost*: about 1 µs from the process's cache, which is dropped when this process commits and is at most 50 ms
+        behind other processes.
+        """
+        return self._rows.get(entity, lambda: self._load(entity))
+
+    def _load(self, entity: str) -> dict[str, Any] | None:
         key, mine = parse_entity(entity), self._log_numbers()
         for table in self.replica.registry.tables.values():
             row = self.replica.tables.row(table, key)
@@ -728,8 +738,9 @@ def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) 
         while replica.index_backlog():
             pass
     tables = list(replica.registry.tables.values())
-    hits = recalling.recall(text, tables, question, now_ms=replica.clock.now_ms())
-    names = replica.author_names(sorted({hit.row.log for hit in hits}))
+    with replica.file.snapshot():
+        hits = recalling.recall(text, tables, question, now_ms=replica.clock.now_ms())
+        names = replica.author_names(sorted({hit.row.log for hit in hits}))
     found = []
     for hit in hits:
         values: Mapping[str, Any] = hit.row.values

@@ -4,6 +4,7 @@ key                    the key-encryption key, unless a passphrase or ANTIPHON_K
 keys                   the ring of wrapped secrets
 recovery-key.txt       the principal's root keys: to be moved away from this machine
 principal.antiphon     the principal's log
+antiphon.toml          optional: `cipher = "sqlcipher"` in place of AEGIS-256; set it before the first agent
 agents/NAME.antiphon   one agent's database
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +24,7 @@ import platformdirs
 from antiphon.domains.items import ITEMS
 from antiphon.domains.memory import MEMORY
 from antiphon.engines.keyfiles import KeyRing, Unlock
-from antiphon.engines.sqlite.file import network_file_system
+from antiphon.engines.sqlite.file import CIPHERS, network_file_system
 from antiphon.identity.signing import SigningKey
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
@@ -96,6 +98,7 @@ class Home:
             ring = _new_ring(place, ring_path, passphrase)
         else:
             ring = KeyRing(ring_path, _unlock(place, passphrase))
+        world.setdefault("cipher", _cipher_of(place))
         return cls(place, ring, domains, **world)
 
     def close(self) -> None:
@@ -247,6 +250,19 @@ def _make_folder(place: Path) -> None:
         raise ReadOnly(f"cannot make the folder {place}: the one above does not let us write") from None
     except OSError as error:
         raise Unavailable(f"cannot make the folder {place}: {error.strerror}") from None
+
+
+def _cipher_of(place: Path) -> str:
+    """The cipher that `antiphon.toml` in the home names, AEGIS-256 when it names none."""
+    try:
+        found = tomllib.loads((place / "antiphon.toml").read_text()).get("cipher", CIPHERS[0])
+    except FileNotFoundError:
+        return CIPHERS[0]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{place / 'antiphon.toml'} cannot be read: {error}") from None
+    if found not in CIPHERS:
+        raise InvalidInput(f"{place / 'antiphon.toml'}: cipher must be one of {', '.join(CIPHERS)}, not {found!r}")
+    return str(found)
 
 
 def _given_key() -> bytes | None:

@@ -237,6 +237,7 @@ class Valid:
     """Section 9, "Who is valid": logs -> owner, cut -> size, provisional logs -> agent."""
 
     def __init__(self, placed):
+        need(placed, "no statements")
         inception = placed[0][2]
         need(inception.use == "principal" and inception.is_sound(), "no inception")
         self.principal = inception.id

@@ -92,11 +92,11 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @verb("verify", short_help="Check a proof, an archive or the whole log.")
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--principal", metavar="ID", help="Whose it must be; without it, look at the principal yourself.")
 @click.option(
     "--since",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="CHECKPOINT",
     help="A checkpoint seen before, which the log must contain.",
 )
@@ -173,7 +173,7 @@ def _owners(file: Path) -> dict[bytes, set[bytes]]:
 
     found: dict[bytes, set[bytes]] = {}
     for head, parts in read_archive(file):
-        found[head.id] = set()
+        found.setdefault(head.id, set())
         statements = []
         for part in parts:
             for at, (raw, body) in enumerate(zip(part.leaves.headers, part.leaves.bodies, strict=True)):

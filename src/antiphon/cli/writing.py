@@ -142,7 +142,7 @@ def _text(words: tuple[str, ...]) -> str:
 
 
 @verb("import", short_help="Take in JSON lines, transcripts, chats or archives.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
     "--format", "form", type=click.Choice(["auto", "jsonl", "transcript", "chat"]), default="auto", show_default=True,
     help="What the files are; auto looks inside.",

@@ -1,4 +1,4 @@
-"""Room `demo` (imports everything below it): `antiphon demo`: the main job on 258,145 real messages, then a page about it."""
+"""Room `demo` (imports everything below it): the main job on 258,145 real messages, then a page about it."""
 
 from antiphon.demo.story import run
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from antiphon.demo.story import Figures
+from antiphon.demo.figures import Figures
 
 _MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red")}
 
@@ -130,8 +127,8 @@ def _forgotten(figures: Figures) -> Group:
         table.add_row(place.name, f"[{colour}]{mark}[/{colour}] {place.detail}")
     search = _grid()
     search.add_row("searched for", f"“{figures.needle}”")
-    search.add_row("before", f"found in {', '.join(figures.before) or 'nothing'}")
-    after = "[green]✓ nowhere[/green]" if not figures.after else f"[red]✗ {', '.join(figures.after)}[/red]"
+    search.add_row("before", f"found in {'; '.join(figures.before) or 'nothing'}")
+    after = "[green]✓ nowhere[/green]" if not figures.after else f"[red]✗ {'; '.join(figures.after)}[/red]"
     search.add_row("after", f"{after}: all pages decrypted, all frames inflated, indexes and write-ahead log")
     proof = "[green]✓[/green] every remaining log still verifies" if figures.still_verified else "[red]✗[/red]"
     search.add_row("proofs", proof)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,18 +11,17 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 import zstandard
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from antiphon.agent import Memory
 from antiphon.demo import corpus, page
+from antiphon.demo.figures import Figures
 from antiphon.engines.sqlite import pages, sizes
 from antiphon.fleet import Fleet
 from antiphon.home import Home
 from antiphon.model.text import id_text
-from antiphon.replica.forget import Forgotten
 from antiphon.world.clock import SystemClock
 
 COMMIT_MESSAGES = 8_192
@@ -31,41 +31,6 @@ _CHECK = (
     "p = verify_proof(open(sys.argv[1], 'rb').read(), principal=parse_id(sys.argv[2])); "
     "print(p.describe()['body']['text'])"
 )
-
-
-class Figures(msgspec.Struct):
-    """What the demo measured. *Units*: seconds, bytes."""
-
-    messages: int = 0
-    people: int = 0
-    raw_bytes: int = 0
-    zstd_bytes: int = 0
-    enrol_s: float = 0.0
-    write_s: float = 0.0
-    pack_s: float = 0.0
-    log_bytes: int = 0
-    identity_bytes: int = 0
-    file_bytes: int = 0
-    verified_logs: int = 0
-    verified_events: int = 0
-    verify_s: float = 0.0
-    recalls: list[tuple[str, float, list[Memory]]] = []
-    proof_bytes: int = 0
-    proof_text: str = ""
-    proof_event: str = ""
-    proof_ok: bool = False
-    flipped_at: int = 0
-    flip_found: str = ""
-    person: str = ""
-    needle: str = ""
-    before: list[str] = []
-    after: list[str] = []
-    free_before: int = 0
-    forgotten: Forgotten | None = None
-    forget_s: float = 0.0
-    still_verified: bool = False
-    folder: str = ""
-    kept: bool = False
 
 
 class Story:
@@ -210,8 +175,8 @@ class Story:
 
 
 def _kinds(places: list[str]) -> list[str]:
-    """Places without their page and row numbers, each once."""
-    return list(dict.fromkeys(place.split(" ")[0].rstrip(":,") for place in places))
+    """Places without their page numbers, each once."""
+    return list(dict.fromkeys(re.sub(r"page \d+ \((.*?)\)", r"\1", place) for place in places))
 
 
 def run(*, keep: bool = False, folder: Path | None = None) -> None:

@@ -258,9 +258,11 @@ def _kek(unlock: Unlock, head: _Head) -> bytes:
     if head.kdf == "argon2id":
         if unlock.passphrase is None:
             raise WrongKey("this key ring opens with a passphrase: set ANTIPHON_PASSPHRASE or type it when asked")
-        return keystore.stretch(
-            unlock.passphrase, bytes.fromhex(head.salt), ops=head.ops, memory_bytes=head.memory_bytes
-        )
+        try:
+            salt = bytes.fromhex(head.salt)
+        except ValueError:
+            raise Corrupt("the key ring's salt is damaged: restore it from a backup") from None
+        return keystore.stretch(unlock.passphrase, salt, ops=head.ops, memory_bytes=head.memory_bytes)
     if unlock.key is None:
         raise WrongKey("this key ring opens with a key: set ANTIPHON_KEY or ANTIPHON_KEY_FILE")
     if len(unlock.key) != keystore.KEK_BYTES:

@@ -19,7 +19,7 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from antiphon.model.errors import WrongKey
+from antiphon.model.errors import Corrupt, WrongKey
 from antiphon.world.entropy import Entropy
 
 KEK_BYTES: Final = 32
@@ -27,6 +27,8 @@ NONCE_BYTES: Final = 24
 ARGON2_SALT_BYTES: Final = 16
 ARGON2_OPS: Final = 3
 ARGON2_MEMORY_BYTES: Final = 64 << 20
+_ARGON2_OPS_MAX: Final = 64
+_ARGON2_MEMORY_BYTES_MAX: Final = 4 << 30
 
 
 class KeyStore(Protocol):
@@ -59,7 +61,12 @@ class KeyStore(Protocol):
 
 def stretch(passphrase: str, salt: bytes, *, ops: int = ARGON2_OPS, memory_bytes: int = ARGON2_MEMORY_BYTES) -> bytes:
     """A key-encryption key from a passphrase. *Cost*: about 0.2 s and 64 MB, on purpose."""
-    return crypto_pwhash_alg(KEK_BYTES, passphrase.encode(), salt, ops, memory_bytes, crypto_pwhash_ALG_ARGON2ID13)
+    try:
+        if ops > _ARGON2_OPS_MAX or memory_bytes > _ARGON2_MEMORY_BYTES_MAX:
+            raise ValueError("more work than any key ring asks for")
+        return crypto_pwhash_alg(KEK_BYTES, passphrase.encode(), salt, ops, memory_bytes, crypto_pwhash_ALG_ARGON2ID13)
+    except (CryptoError, ValueError) as error:
+        raise Corrupt(f"the key ring's settings are damaged: {error}; restore it from a backup") from None
 
 
 def wrap(secret: bytes, *, name: str, kek: bytes, entropy: Entropy) -> bytes:
@@ -72,7 +79,7 @@ def unwrap(sealed: bytes, *, name: str, kek: bytes) -> bytes:
     """The secret. Raises WrongKey when this key does not open it under this name."""
     try:
         return crypto_aead_xchacha20poly1305_ietf_decrypt(sealed[NONCE_BYTES:], _bound(name), sealed[:NONCE_BYTES], kek)
-    except CryptoError:
+    except (CryptoError, ValueError):  # the latter where it is cut short
         raise WrongKey(
             f"the key given does not open the secret {name!r}: check the passphrase, ANTIPHON_KEY or the key file",
             secret=name,

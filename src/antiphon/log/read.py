@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 from antiphon.log import block as blocks
 from antiphon.log.leaf import body_hash, leaf_hash
@@ -18,6 +19,7 @@ from antiphon.model.event import Event, Header, State, decode_header, encode_hea
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import EntityIds
 
+T = TypeVar("T")
 _CACHED_BLOCKS: Final = 64
 _CACHED_FRAMES: Final = 256
 
@@ -151,11 +153,18 @@ class LogReader:
     """Events and hashes of the logs in one store.
 
     `fresh` returns a number that changes when stored blocks may have changed; cached ones are dropped then.
+    Where somebody rewrites a block just while it is read, it is read again in a `snapshot`.
     """
 
-    def __init__(self, store: LogStore, fresh: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        fresh: Callable[[], int],
+        snapshot: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._store = store
         self._fresh = fresh
+        self._snapshot = snapshot
         self._version = -1
         self._blocks: OrderedDict[tuple[int, int], LoadedBlock] = OrderedDict()
         self._frames: OrderedDict[tuple[int, int], blocks.Frame] = OrderedDict()
@@ -182,12 +191,23 @@ class LogReader:
                 self._blocks.popitem(last=False)
         return found
 
+    def _steady(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except Corrupt:
+            with self._snapshot():
+                self.forget_caches()
+                return read()
+
     def header(self, head: LogHead, seq: int) -> Header | None:
         """One header, None where it is gone."""
-        return self.loaded(head, seq).header(seq)
+        return self._steady(lambda: self.loaded(head, seq).header(seq))
 
     def event(self, head: LogHead, seq: int) -> Event:
         """One event. Raises NotFound when it was forgotten."""
+        return self._steady(lambda: self._event(head, seq))
+
+    def _event(self, head: LogHead, seq: int) -> Event:
         loaded = self.loaded(head, seq)
         header = loaded.header(seq)
         if header is None:
@@ -228,12 +248,17 @@ class LogReader:
         """Everything held of the block around this event, uncached."""
         if not 0 <= seq < head.size:
             raise NotFound(f"the log has {head.size:,} events; there is no event {seq}", seq=seq)
-        return LoadedBlock(self._store, head, seq - seq % BLOCK_LEAVES).leaves(self._store)
+        first = seq - seq % BLOCK_LEAVES
+        return self._steady(lambda: LoadedBlock(self._store, head, first).leaves(self._store))
 
     def hashes(self, head: LogHead, seq: int) -> list[bytes]:
         """The leaf hashes of the block around this event, from its first leaf, computed from what is held."""
-        loaded = LoadedBlock(self._store, head, seq - seq % BLOCK_LEAVES)
-        return hashes_of(loaded.leaves(self._store), loaded.seeds)
+
+        def read() -> list[bytes]:
+            loaded = LoadedBlock(self._store, head, seq - seq % BLOCK_LEAVES)
+            return hashes_of(loaded.leaves(self._store), loaded.seeds)
+
+        return self._steady(read)
 
     def opening(self, head: LogHead, seq: int) -> tuple[Event, bytes, bytes]:
         """An event with the blind and the salt that open its leaf."""
@@ -245,6 +270,9 @@ class LogReader:
 
     def leaf(self, head: LogHead, seq: int) -> bytes:
         """One leaf's hash."""
+        return self._steady(lambda: self._leaf(head, seq))
+
+    def _leaf(self, head: LogHead, seq: int) -> bytes:
         loaded = self.loaded(head, seq)
         kept = loaded.kept_hash(seq)
         if kept is not None and loaded.state(seq) != State.WITHHELD:
@@ -303,7 +331,10 @@ class LogReader:
 
 def hashes_of(leaves: blocks.Leaves, seeds: Seeds) -> list[bytes]:
     """The leaf hashes of a block, computed from everything held. Raises Corrupt where something needed is gone."""
-    blinds, salts = seeds.span(leaves.first, len(leaves.headers))
+    count = len(leaves.headers)
+    if len(leaves.bodies) != count or leaves.first % BLOCK_LEAVES + count > BLOCK_LEAVES:
+        raise Corrupt(f"the events from {leaves.first} are not those of one block", seq=leaves.first)
+    blinds, salts = seeds.span(leaves.first, count)
     found: list[bytes] = []
     for at, (header, body, blind, salt) in enumerate(zip(leaves.headers, leaves.bodies, blinds, salts, strict=True)):
         state = leaves.state(at)

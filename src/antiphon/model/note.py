@@ -79,17 +79,20 @@ def parse(note: bytes, public_key: bytes) -> tuple[Checkpoint, bytes]:
 
 
 def _signature(lines: str, name: str, key: bytes) -> bytes:
+    found = None
     for line in lines[:-1].split("\n"):
         dash, _, rest = line.partition(" ")
         who, _, blob = rest.rpartition(" ")
         if dash != "\u2014" or not who:
             raise ValueError("a signature line that is not one")
         raw = base64.b64decode(blob, validate=True)
-        if who == name and raw[:4] == key and len(raw) == 68:
-            if base64.b64encode(raw).decode() != blob:
-                raise ValueError("its signature is not canonical base64")
-            return raw[4:]
-    raise ValueError("no signature by this log's key")
+        if base64.b64encode(raw).decode() != blob:
+            raise ValueError("a signature that is not canonical base64")
+        if found is None and who == name and raw[:4] == key and len(raw) == 68:
+            found = raw[4:]
+    if found is None:
+        raise ValueError("no signature by this log's key")
+    return found
 
 
 def peek_log(note: bytes) -> bytes:

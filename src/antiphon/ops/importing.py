@@ -86,7 +86,7 @@ def format_of(path: Path) -> str:
     whole = _decoded(_bytes_of(path))
     if isinstance(whole, list) or (isinstance(whole, dict) and "messages" in whole):
         return "transcript"
-    if isinstance(whole, dict) and whole and all(isinstance(v, dict) and "messages" in v for v in whole.values()):
+    if isinstance(whole, dict) and any(isinstance(value, dict) and "messages" in value for value in whole.values()):
         return "chat"
     return "jsonl"
 

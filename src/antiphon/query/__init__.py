@@ -1,1 +1,1 @@
-"""Room `query`."""
+"""Room `query` (imports `knowledge`, `domains`, `views` and below): typed reads, and what is kept between them."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from antiphon.model.table import Table
 from antiphon.views.store import StoredRow, TableStore
 
-ROWS: int = 1_000
+ROWS: Final = 1_000
 
 
 class Rows:

@@ -7,6 +7,8 @@ opens elsewhere as somebody else's logs, read only, with the same roots.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from errno import ENOSPC
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -18,7 +20,7 @@ from antiphon.log import kinds, verify
 from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Part, ingest, parts_of
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model.errors import Corrupt, InvalidInput, NotFound, ProtocolViolation, Unavailable
+from antiphon.model.errors import Corrupt, DiskFull, InvalidInput, NotFound, ProtocolViolation, Unavailable
 from antiphon.model.event import Event, Scope, decode_body, decode_header
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import entity_text, event_text
@@ -69,13 +71,20 @@ def write_archive(replica: Replica, heads: Iterable[LogHead], path: Path) -> int
     return count
 
 
-def _new_file(path: Path) -> BinaryIO:
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
     try:
-        return path.open("xb")
+        file = path.open("xb")
     except FileExistsError:
         raise InvalidInput(f"{path} exists already: choose another name") from None
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        kind = DiskFull if error.errno == ENOSPC else Unavailable
+        raise kind(f"cannot write {path}: {error.strerror}; what there is of it is not whole: delete it") from None
 
 
 def _put(out: zstandard.ZstdCompressionWriter, value: msgspec.Struct) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +30,7 @@ from antiphon.model.errors import Conflict, Corrupt, NotFound, Unavailable, Unsu
 from antiphon.model.event import NEW, Draft, Event, Role
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import event_text, id_text
+from antiphon.replica.group import GroupCommit, Job
 from antiphon.replica.keep import Keeper
 from antiphon.views.domain import Registry
 from antiphon.views.maintain import FileState, RowKey, Views
@@ -63,14 +63,7 @@ class OutboxEntry(msgspec.Struct, array_like=True):
     next_row: dict[str, int] = {}
 
 
-class _Job:
-    __slots__ = ("batch", "done", "error", "result")
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.done = False
-        self.result: list[tuple[int, Appended]] | None = None
-        self.error: BaseException | None = None
+CommitJob = Job[Batch, Appended]
 
 
 class Replica:
@@ -108,8 +101,8 @@ class Replica:
         self._shown_owners: dict[bytes, list[LogHead]] = {}
         self._shown_tick = -1
         self._signers: dict[bytes, SigningKey] = {}
-        self._queue: deque[_Job] = deque()
-        self._turn = threading.Lock()
+        self._group: GroupCommit[Batch, Appended] = GroupCommit(self._run, lambda batch: len(batch.drafts))
+        self._marking = threading.Lock()
         self._write_reader = LogReader(self.logs, lambda: self._tick)
         self.views = Views(registry, self.tables, self.mentions, lambda: self._write_reader, lambda: self._heads_by_no)
         self.state = FileState()
@@ -197,7 +190,8 @@ class Replica:
 
     def keep_mark(self) -> None:
         """Notes outside the file how far it has come. Must happen before a checkpoint leaves the process."""
-        self._keep_mark_as(self.file.get("incarnation") or b"", self._stored_state().events)
+        with self._marking:  # threads in turn, or an older mark could take the place of a newer one
+            self._keep_mark_as(self.file.get("incarnation") or b"", self._stored_state().events)
 
     def _keep_mark_as(self, incarnation: bytes, events: int) -> None:
         """Copies on one machine share the file's id, never an incarnation: each has a mark of its own."""
@@ -305,7 +299,7 @@ class Replica:
         """This thread's reader of events."""
         found: LogReader | None = getattr(self._local, "reader", None)
         if found is None:
-            found = self._local.reader = LogReader(self.logs, self.fresh)
+            found = self._local.reader = LogReader(self.logs, self.fresh, self.file.snapshot)
         return found
 
     def heads(self) -> list[LogHead]:
@@ -332,6 +326,9 @@ class Replica:
     def head_no(self, no: int) -> LogHead:
         """One log's head by its number in the file; at most 50 ms behind other processes."""
         if no not in self._shown_heads or self._shown_tick != self._tick:
+            self._show_heads()
+        if no not in self._shown_heads:  # another process has just made it
+            self._moved()
             self._show_heads()
         return self._shown_heads[no]
 
@@ -381,53 +378,19 @@ class Replica:
 
         The result's `first` and `headers` are those of this batch alone.
         """
-        job = _Job(batch)
-        self._queue.append(job)
-        try:
-            with self._turn:
-                if not job.done:
-                    self._drain()
-        except BaseException:  # interrupted: nobody waits for this job any more
-            with contextlib.suppress(ValueError):
-                self._queue.remove(job)
-            raise
-        if job.error is not None:
-            raise job.error
-        assert job.result is not None
-        return job.result[0][1]
+        return self._group.submit(batch)
 
-    def _drain(self) -> None:
-        jobs: list[_Job] = []
-        size = 0
-        while self._queue and (not jobs or size + len(self._queue[0].batch.drafts) <= limits.COMMIT_EVENTS_MAX):
-            job = self._queue.popleft()
-            jobs.append(job)
-            size += len(job.batch.drafts)
-        try:
-            self._run(jobs)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the caller of that job
-            if len(jobs) == 1:
-                jobs[0].error, jobs[0].done = error, True
-                return
-            for job in jobs:
-                try:
-                    self._run([job])
-                except Exception as own:  # noqa: BLE001  # as above
-                    job.error, job.done = own, True
-        finally:
-            self._queue.extendleft(job for job in reversed(jobs) if not job.done)
-
-    def _run(self, jobs: list[_Job]) -> None:
-        by_log: dict[bytes, list[_Job]] = {}
+    def _run(self, jobs: list[CommitJob]) -> None:
+        by_log: dict[bytes, list[CommitJob]] = {}
         for job in jobs:
-            by_log.setdefault(job.batch.log, []).append(job)
+            by_log.setdefault(job.work.log, []).append(job)
         batches = []
         for log, mine in by_log.items():
             if len(mine) == 1:
-                batches.append(mine[0].batch)
+                batches.append(mine[0].work)
                 continue
-            drafts = [draft for job in mine for draft in job.batch.drafts]
-            values = [value for job in mine for value in job.batch.values]
+            drafts = [draft for job in mine for draft in job.work.drafts]
+            values = [value for job in mine for value in job.work.values]
             batches.append(Batch(log, drafts, values))
         done: list[Appended] = []
         try:
@@ -446,15 +409,14 @@ class Replica:
         return stored is not None and stored.note == done[-1].head.note
 
     @staticmethod
-    def _hand_out(by_log: dict[bytes, list[_Job]], done: list[Appended]) -> None:
+    def _hand_out(by_log: dict[bytes, list[CommitJob]], done: list[Appended]) -> None:
         for mine, appended in zip(by_log.values(), done, strict=True):
             at = 0
             for job in mine:
-                end = at + len(job.batch.drafts)
-                part = Appended(
+                end = at + len(job.work.drafts)
+                job.result = Appended(
                     appended.head, appended.first + at, 0, appended.headers[at:end], appended.bodies[at:end]
                 )
-                job.result = [(at, part)]
                 job.done = True
                 at = end
 
@@ -683,6 +645,8 @@ class Replica:
         with contextlib.suppress(NotFound):
             if self.file.is_writing:
                 return self.views.held_value(self._write_reader.event(self._heads_by_no[no], seq), table, key)
+            if self.head_no(no).size <= seq:  # another process has just written it
+                self._moved()
             return self.views.held_value(self.reader.event(self.head_no(no), seq), table, key)
         return None
 
@@ -700,7 +664,7 @@ class Replica:
 
         *Cost*: about 20 µs an event not packed yet; shrinking writes the whole file again, 10 ms a MiB.
         """
-        if self.file.read_only:
+        if self.file.read_only or self.file.closed:
             return
         while self.index_backlog():
             pass

@@ -141,6 +141,9 @@ def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> L
         principal.commit(Batch(home.id, [body], [None]))
         follow_log(principal, home.id, replica)
     with replica.transaction():
+        for other in replica.heads():
+            if other.owner == agent and other.role == LogRole.OWN:  # another thread or process was faster
+                return other
         head = replica.add_log(agent, instance, log)
         if home is None:
             parent_key = SigningKey(replica.keys.get(f"log:{parent.id.hex()}"))

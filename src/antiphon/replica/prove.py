@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -150,16 +150,15 @@ def verify_log_of(
         )
 
 
-def _erased_by_principal(replica: Replica, principal_log: bytes | None, head: LogHead) -> list[tuple[int, int]]:
+def _erased_by_principal(replica: Replica, principal_log: bytes | None, head: LogHead) -> Iterator[tuple[int, int]]:
+    """What the principal's log erases of this one; read only when it is asked for."""
     if principal_log is None or principal_log == head.id:
-        return []
-    found: list[tuple[int, int]] = []
+        return
     for event in replica.reader.events(replica.head(principal_log)):
         if event.kind == kinds.ERASED and event.body is not None:
             said = msgspec.msgpack.decode(event.body, type=kinds.Erased)
             if said.log == head.id:
-                found += said.ranges
-    return found
+                yield from said.ranges
 
 
 def root_of_head(head: LogHead) -> bytes:

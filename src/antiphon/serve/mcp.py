@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -228,15 +229,15 @@ class Tools:
             event=event,
             principal=self._agent.principal,
             proof=proof,
-            how_to_check="antiphon verify FILE",
+            how_to_check=f"antiphon verify FILE --principal {self._agent.principal}",
         )
 
     async def forget(
         self, event: Annotated[str, Field(description="The id of the event to forget, as `recall` gives it")]
     ) -> Requested:
-        """Asks for an event to be forgotten. This erases nothing: it files a request that the owner confirms or leaves
-        at the command line (`antiphon forget --requests`), because a text that an agent reads could have told it to
-        erase. Tell the user that their confirmation is needed.
+        """Asks for an event to be forgotten. This erases nothing: it files a request, which the owner sees at the
+        command line with `antiphon forget --requests` and confirms there or leaves, because a text that an agent reads
+        could have told it to erase. Tell the user that their confirmation is needed.
         """
         return await self._run(lambda: self._forget(event))
 
@@ -248,7 +249,7 @@ class Tools:
             request=filed[0] if filed else self._agent.request_forget(name).event,
             event=name,
             erased=False,
-            next_step=f"the owner runs: antiphon -a {self._agent.name} forget --requests",
+            next_step=f"the owner looks: `antiphon -a {self._agent.name} forget --requests`; with --yes it is erased",
         )
 
 
@@ -281,13 +282,18 @@ def serve(agent: Rememberer) -> None:
 
 def _server_of(agent: Rememberer, tools: Tools) -> MCPServer[Any]:
     server = _Server(
-        "antiphon", title=f"Antiphon: the memory of {agent.name}", instructions=INSTRUCTIONS, log_level="WARNING"
-    )
-    server.add_tool(tools.remember, title="Remember", annotations=_ADDS)
-    server.add_tool(tools.recall, title="Recall", annotations=_READS)
-    server.add_tool(tools.history, title="History of a memory", annotations=_READS)
-    server.add_tool(tools.prove, title="Prove an event", annotations=_READS)
-    server.add_tool(tools.forget, title="Ask to forget", annotations=_ASKS)
+        "antiphon", title=f"Antiphon: the memory of {agent.name}", version=version("antiphon"), instructions=INSTRUCTIONS,
+        log_level="WARNING",
+    )  # fmt: skip
+    for tool, title, hints in (
+        (tools.remember, "Remember", _ADDS),
+        (tools.recall, "Recall", _READS),
+        (tools.history, "History of a memory", _READS),
+        (tools.prove, "Prove an event", _READS),
+        (tools.forget, "Ask to forget", _ASKS),
+    ):
+        description = " ".join((tool.__doc__ or "").split())
+        server.add_tool(tool, title=title, description=description, annotations=hints)
     return server
 
 

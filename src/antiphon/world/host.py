@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import threading
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from hashlib import sha256
 from pathlib import Path
@@ -58,7 +59,7 @@ class Host:
         place = self._place(file_id)
         try:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = place.with_suffix(f".{os.getpid()}.new")
+            fresh = place.with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 os.write(handle, msgspec.json.encode(mark))

@@ -259,7 +259,7 @@ def test_texts_of_all_scripts_are_found(ada: Agent) -> None:
 HOSTILE = [
     '"', "'", '""', "'; DROP TABLE memories; --", "a AND", "OR OR OR", "NOT boat", "NEAR(boat, 5)", "boat*", "^boat",
     "{text author}: boat", "text:boat", "-boat", "+boat", "(boat", "boat)", "boat\0", "\0", '"boat\0sank"', "\ud800 boat",
-    '"\udfff"', "🎻", "​", "‮boat", "%s %n", "\\", "a" * 4_096, "boat " * 800, " ".join(f"w{at}" for at in range(800)),
+    '"\udfff"', "🎻", "\u200b", "‮boat", "%s %n", "\\", "a" * 4_096, "boat " * 800, " ".join(f"w{at}" for at in range(800)),
     '"' * 4_000, '"!!!" boat', '"..."', "_", "_ _ boat",
 ]  # fmt: skip
 

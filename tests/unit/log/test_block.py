@@ -42,11 +42,11 @@ def repacked(leaves: Leaves) -> Leaves:
     cuts = blocks.cut_frames(leaves.bodies)
     columns = blocks.unpack_columns(blocks.pack_columns(leaves, ids=IDS, frames=cuts))
     bodies: list[bytes | None] = []
-    first: bytes | None = None
-    for frame in blocks.pack_frames(leaves.bodies, cuts):
-        raw = blocks.inflate_frame(frame, first)
-        first = first or raw
-        bodies += blocks.bodies_of(raw)
+    for cut, packed in zip(cuts, blocks.pack_frames(leaves.bodies, cuts), strict=True):
+        frame = blocks.unpack_frame(packed, cut)
+        bodies += [frame.body(at) for at in range(cut)]
+        with pytest.raises(Corrupt):
+            blocks.unpack_frame(packed, cut + 1)
     again = blocks.headers_of(columns, first=FIRST, ids=IDS)
     one_by_one = [blocks.header_at(columns, at, first=FIRST, ids=IDS) for at in range(columns.count)]
     assert one_by_one == again
@@ -101,12 +101,31 @@ def test_a_full_block_with_many_frames_comes_back() -> None:
     assert len(columns) < sum(map(len, leaves.headers)) / 20
 
 
-def test_frames_close_when_they_are_full() -> None:
-    body = bytes(FRAME_BODY_BYTES // 2)
-    assert blocks.cut_frames([body, body, body, None, b"", body]) == [2, 4]
-    assert blocks.cut_frames([body, body, body]) == [2, 1]
-    assert blocks.cut_frames([None, None]) == [2]
-    assert blocks.cut_frames([]) == []
+@given(st.lists(st.none() | st.binary(max_size=9_000), max_size=40))
+def test_frames_hold_every_leaf_once_and_are_equally_full(bodies: list[bytes | None]) -> None:
+    cuts = blocks.cut_frames(bodies)
+    assert sum(cuts) == len(bodies)
+    assert all(cut > 0 for cut in cuts)
+    total = sum(len(body or b"") for body in bodies)
+    assert total == 0 or len(cuts) <= total // FRAME_BODY_BYTES + 2
+
+
+LIKE = [msgspec.msgpack.encode({"text": f"note {n}", "user": None}) for n in range(20)]
+BODIES = st.one_of(st.none(), st.sampled_from(LIKE), st.binary(max_size=30), st.sampled_from([b"\xc0", b"", b"\xc1"]))
+
+
+@given(st.lists(BODIES, min_size=1, max_size=12))
+def test_bodies_of_any_kind_come_back(bodies: list[bytes | None]) -> None:
+    frame = blocks.unpack_frame(blocks.pack_frames(bodies, [len(bodies)])[0], len(bodies))
+    assert [frame.body(at) for at in range(len(bodies))] == bodies
+
+
+@given(st.lists(st.integers(-(1 << 63) + 1, (1 << 63) - 1), max_size=20))
+def test_integers_come_back_in_the_least_width(values: list[int]) -> None:
+    packed = blocks.pack_ints(values)
+    assert list(blocks.unpack_ints(packed)) == values
+    assert len(packed) == 1 + packed[0] * len(values)
+    assert packed[0] == 1 or max(map(abs, values)) >= 1 << 4 * packed[0] - 1
 
 
 @given(mixed_leaves(), st.data())
@@ -136,13 +155,13 @@ def test_damaged_columns_are_refused_or_can_be_read(leaves: Leaves, data: st.Dat
     assert len(found) == columns.count
 
 
-@given(st.binary(max_size=100))
-def test_any_bytes_are_refused_as_a_frame(raw: bytes) -> None:
+@given(st.binary(max_size=100), st.integers(0, 5))
+def test_any_bytes_are_refused_as_a_frame(raw: bytes, count: int) -> None:
     try:
-        found = blocks.bodies_of(raw)
+        frame = blocks.unpack_frame(b"\0" + raw, count)
     except Corrupt:
         return
-    assert all(body is None or isinstance(body, bytes) for body in found)
+    assert all(isinstance(frame.body(at), bytes | None) for at in range(count))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +186,7 @@ def test_hostile_runs_are_refused(raw: bytes) -> None:
 def test_a_bomb_is_refused_before_it_goes_off() -> None:
     bomb = b"\x01" + zstandard.ZstdCompressor(level=19).compress(bytes(50_000_000))
     assert len(bomb) < 10_000
-    with pytest.raises(Corrupt, match="larger than any"):
+    with pytest.raises(Corrupt, match="larger than any can be"):
         blocks.unpack_run(0, 3, bomb)
     claims = bytearray(zstandard.ZstdCompressor().compress(b"x" * 70_000))
     assert zstandard.frame_content_size(bytes(claims)) == 70_000

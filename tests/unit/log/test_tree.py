@@ -164,8 +164,8 @@ def test_consistency_at_the_edges() -> None:
 @given(st.lists(st.integers(0, 700), max_size=8), st.integers(-1, 10))
 def test_a_frontier_grows_the_same_in_any_steps(steps: list[int], level: int) -> None:
     grown, at, kept = Frontier(), 0, []
-    for step in steps:
-        step = min(step, len(LEAVES) - at)
+    for wanted in steps:
+        step = min(wanted, len(LEAVES) - at)
         kept += grown.extend(LEAVES[at : at + step], keep_level=level)
         at += step
         grown = Frontier(grown.size, grown.packed())

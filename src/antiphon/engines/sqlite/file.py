@@ -214,7 +214,10 @@ class SqliteFile:
 
     def _connect(self, *, read_only: bool) -> apsw.Connection:
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-        connection = apsw.Connection(str(self.path), flags=flags, vfs=self._vfs)
+        name = str(self.path)
+        if read_only and self._lies_still():
+            name, flags = f"{self.path.resolve().as_uri()}?immutable=1", flags | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(name, flags=flags, vfs=self._vfs)
         try:
             connection.set_busy_timeout(limits.BUSY_TIMEOUT_MS)
             connection.execute(f"PRAGMA cipher='{self._cipher}'")
@@ -234,6 +237,16 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def _lies_still(self) -> bool:
+        """Whether the file is on something that we cannot write, with no write-ahead log: then no lock is needed."""
+        log = self.path.with_name(self.path.name + "-wal")
+        return not os.access(self.path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
 
     @property
     def reader(self) -> apsw.Connection:

@@ -125,18 +125,26 @@ def _images(path: Path, key: bytes, cipher: str) -> list[_Image]:
         page_bytes: int = connection.execute("PRAGMA page_size").get
         main = _Raw(connection, apsw.SQLITE_FCNTL_FILE_POINTER)
         for number in range(1, main.bytes_long() // page_bytes + 1):
-            data = main.read((number - 1) * page_bytes, page_bytes)
-            if data is None:
-                raise Corrupt(f"page {number} of {path} does not decrypt: `antiphon doctor` says what it held")
+            data = main.read((number - 1) * page_bytes, page_bytes) or _unwritten(path, number, page_bytes)
             images.append(_Image(number, None, data))
         log = _Raw(connection, apsw.SQLITE_FCNTL_JOURNAL_POINTER)
         step = _FRAME_HEADER + page_bytes
         for frame in range((log.bytes_long() - _WAL_HEADER) // step):
             at = _WAL_HEADER + frame * step
-            head, data = log.read(at, _FRAME_HEADER), log.read(at + _FRAME_HEADER, page_bytes)
-            if head is not None and data is not None:  # a torn last frame was never acknowledged
-                images.append(_Image(int.from_bytes(head[:4], "big"), frame, data))
+            head, frame_data = log.read(at, _FRAME_HEADER), log.read(at + _FRAME_HEADER, page_bytes)
+            if head is not None and frame_data is not None:  # a torn last frame was never acknowledged
+                images.append(_Image(int.from_bytes(head[:4], "big"), frame, frame_data))
     return images
+
+
+def _unwritten(path: Path, number: int, page_bytes: int) -> bytes:
+    """A page that does not decrypt because it was never written: a hole of zeros. Raises Corrupt when it is not."""
+    with path.open("rb") as file:
+        file.seek((number - 1) * page_bytes)
+        raw = file.read(page_bytes)
+    if raw.strip(b"\0"):
+        raise Corrupt(f"page {number} of {path} does not decrypt: `antiphon doctor` says what it held")
+    return raw
 
 
 def decrypted_pages(path: Path, key: bytes, cipher: str = "aegis") -> Iterator[tuple[str, bytes]]:
@@ -409,11 +417,10 @@ def wipe(file: SqliteFile, *, file_bytes_max: int) -> bool:
 def _has_dirty_gap(connection: apsw.Connection) -> bool:
     """Whether a b-tree page holds anything between its cell pointers and its cells: only there do copies stay."""
     page_bytes: int = connection.execute("PRAGMA page_size").get
+    path = Path(connection.filename)
     main = _Raw(connection, apsw.SQLITE_FCNTL_FILE_POINTER)
     for number in range(1, main.bytes_long() // page_bytes + 1):
-        data = main.read((number - 1) * page_bytes, page_bytes)
-        if data is None:
-            raise Corrupt(f"page {number} of {connection.db_filename('main')} does not decrypt")
+        data = main.read((number - 1) * page_bytes, page_bytes) or _unwritten(path, number, page_bytes)
         head = 100 if number == 1 else 0
         kind = data[head]
         if kind in _TREE_TYPES:

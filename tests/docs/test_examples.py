@@ -1,0 +1,45 @@
+"""Every example runs, warns of nothing, leaves nothing behind and prints what it says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAYS = {
+    "quickstart": ["The harbour ferry leaves at ten", "(corrected)", "forgotten: 2 events", "recall after that: []"],
+    "own_domain": ["-> closed", "found: ['The export stops at 4 GB']", "verified: True", "after forgetting Bob: None ["],
+    "fleet": ["scout-250: sector 250 is flooded", "about Zoe: 2 events", "logs verified: 1001 of 1001"],
+}
+LINES_MAX = 60
+
+
+def examples() -> list[Path]:
+    return sorted(EXAMPLES.glob("*.py"))
+
+
+def test_the_examples_are_these() -> None:
+    assert {path.stem for path in examples()} >= SAYS.keys()
+
+
+@pytest.mark.parametrize("path", examples(), ids=lambda path: path.stem)
+def test_an_example_runs(path: Path, own_home: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) < LINES_MAX
+    temporary = own_home / "tmp"
+    temporary.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=temporary,
+        env={**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(temporary.iterdir()) == []
+    for words in SAYS.get(path.stem, []):
+        assert words in done.stdout
+    assert done.stdout.strip()

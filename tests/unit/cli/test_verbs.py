@@ -1,0 +1,407 @@
+"""Every verb in process: exit codes, shapes of JSON, one line for every error, nothing dangerous on a screen."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from antiphon import Agent, verify_proof
+from antiphon.cli import main
+from antiphon.cli.root import code_of
+from antiphon.home import Home
+from antiphon.model import errors
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Calls the command line; checks that nothing but an exit ended it and that errors are one line each."""
+
+    def call(*args: str, code: int = 0, stdin: str | bytes | None = None, env: dict[str, str] | None = None) -> Result:
+        result = CliRunner().invoke(main, args, input=stdin, env=env)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        if code > 1:
+            assert result.stderr.startswith("antiphon: ")
+            assert "Traceback" not in result.output
+        return result
+
+    return call
+
+
+@pytest.fixture
+def ada(run: Run) -> str:
+    run("init", "ada")
+    return run("remember", "Grace prefers tea over coffee", "--user", "Grace", "--tag", "drinks").stdout.strip()
+
+
+def said(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def home() -> Path:
+    return Path(os.environ["ANTIPHON_HOME"])
+
+
+def test_init_says_who_where_and_what_to_keep(run: Run) -> None:
+    made = said(run("init", "ada", "--json"))
+    assert Path(made["file"]) == home() / "agents" / "ada.antiphon"
+    assert Path(made["recovery_key"]).exists()
+    assert made["id"] != made["principal"]
+    assert made["warning"] is None
+    assert "recovery-key.txt" in run("init", "bob").stderr
+    assert said(run("init", "carl", "--json"))["principal"] == made["principal"], "one home, one principal"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "error"),
+    [
+        (["init", "ada"], 2, "Conflict"),
+        (["init", "../ada"], 2, "InvalidInput"),
+        (["-a", "nobody", "recall", "x"], 2, "NotFound"),
+        (["recall"], 2, "Usage"),
+        (["recall", "?!"], 2, "InvalidInput"),
+        (["recall", "tea", "--limit", "0"], 2, "Usage"),
+        (["recall", "tea", "--since", "soon"], 2, "InvalidInput"),
+        (["frobnicate"], 2, "Usage"),
+        (["show", "zzz"], 2, "InvalidInput"),
+        (["show", "999"], 1, "NotFound"),
+        (["history", "999"], 1, "NotFound"),
+        (["remember", ""], 2, "InvalidInput"),
+        (["remember", "x" * 300_000], 2, "LimitExceeded"),
+        (["remember", "bad \ud800"], 2, "InvalidInput"),
+        (["remember", "x", "--significance", "2"], 2, "Usage"),
+        (["prove", "999"], 1, "NotFound"),
+        (["verify", "/nowhere"], 2, "Usage"),
+        (["verify", "--principal", "zzz"], 2, "InvalidInput"),
+        (["forget"], 2, "Usage"),
+        (["forget", "1", "--person", "Grace"], 2, "Usage"),
+        (["forget", "1"], 2, "InvalidInput"),
+        (["forget", "999", "--yes"], 1, "NotFound"),
+        (["forget", "--older-than", "soon", "--yes"], 2, "InvalidInput"),
+        (["forget", "--person", "Nobody", "--yes"], 1, "NotFound"),
+        (["import", "/nowhere"], 2, "Usage"),
+        (["export", "/nowhere/x"], 3, "Unavailable"),
+        (["export", "x.archive", "--good"], 2, "InvalidInput"),
+    ],
+)
+def test_errors_have_a_code_a_line_and_json(run: Run, ada: str, args: list[str], code: int, error: str) -> None:
+    result = run(*args, code=code)
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    line, plain = run(*args, "--json", code=code).stderr.strip().splitlines()
+    assert line.startswith("antiphon: ")
+    assert json.loads(plain)["error"] == error
+    assert json.loads(plain)["exit"] == code
+
+
+def test_without_home_or_choice_it_says_what_to_do(run: Run) -> None:
+    assert "antiphon init NAME" in run("recall", "x", code=2).stderr
+    run("init", "ada")
+    run("init", "bob")
+    assert "ada, bob" in run("stats", code=2).stderr
+    run("stats", env={"ANTIPHON_AGENT": "bob"})
+    assert said(run("-a", "ada", "stats", "--json"))["agent"] == "ada"
+    run("--home", str(home() / "none"), "-a", "ada", "stats", code=2)
+
+
+def test_recall_says_what_scripts_need(run: Run, ada: str) -> None:
+    (hit,) = said(run("recall", "what does", "Grace drink?", "--json"))
+    assert hit["event"] == ada
+    assert {"event", "author", "time", "text", "score", "entity"} <= hit.keys()
+    assert (hit["author"], hit["text"]) == ("ada", "Grace prefers tea over coffee")
+    assert run("--json", "recall", "tea").stdout == run("recall", "tea", "--json").stdout
+    score, _, author, event, text = run("recall", "tea").stdout.rstrip("\n").split("\t")
+    assert (author, event, text) == ("ada", ada, hit["text"])
+    assert 0 < float(score) <= 1
+    assert run("recall", "zebra", code=1).stdout == ""
+    assert said(run("recall", "zebra", "--json", code=1)) == []
+    for one in (["--user", "Grace"], ["--since", "1d"], ["--kind", "memories"], ["--until", "2999-01-01"]):
+        assert len(said(run("recall", "tea", *one, "--json"))) == 1
+    for one in (["--user", "Bob"], ["--until", "1d"], ["--namespace", "work"], ["--kind", "reflections"]):
+        assert said(run("recall", "tea", *one, "--json", code=1)) == []
+
+
+def test_remember_takes_its_options_and_standard_input(run: Run, ada: str) -> None:
+    old = said(run("recall", "tea", "--json"))[0]["entity"]
+    done = said(
+        run(
+            "remember", "-", "--supersedes", old, "--significance", "0.9", "--namespace", "home", "--type", "fact",
+            "--occurred", "2025-03-01", "--expires", "30d", "--json", stdin="Grace prefers coffee now\n",
+        )
+    )  # fmt: skip
+    shown = said(run("show", done["event"], "--json"))
+    assert shown["body"]["text"] == "Grace prefers coffee now"
+    assert shown["occurred"] == "2025-03-01T00:00:00Z"
+    assert shown["body"]["type"] == "fact"
+    assert shown["entity"] == done["entity"]
+    best = said(run("recall", "what does Grace prefer", "--json"))
+    assert [hit["event"] for hit in best] == [done["event"], ada], "a correction ranks above what it corrects"
+    run("remember", stdin=b"\xff", code=2)
+    run("remember", "words", "without", "quotes")
+    assert said(run("recall", "quotes", "--json"))[0]["text"] == "words without quotes"
+
+
+def test_show_history_and_log(run: Run, ada: str) -> None:
+    shown = said(run("show", "1", "--json"))
+    assert shown["event"] == ada
+    assert (shown["seq"], shown["size"], shown["about_names"]) == (1, 2, ["Grace"])
+    assert "about\tGrace" in run("show", ada).stdout
+    assert [event["event"] for event in said(run("history", shown["entity"], "--json"))] == [ada]
+    assert run("history", "1").stdout.startswith(ada)
+    assert said(run("history", "00000000-0000-7000-8000-000000000000", "--json", code=1)) == []
+    for number in range(5):
+        run("remember", f"number {number}")
+    everything = said(run("log", "--json"))
+    assert [event["event"].rpartition("/")[2] for event in everything] == [str(seq) for seq in range(7)]
+    assert len(run("log").stdout.splitlines()) == 7
+    assert [e["event"].rpartition("/")[2] for e in said(run("log", "--limit", "2", "--json"))] == ["5", "6"]
+    assert [e["event"].rpartition("/")[2] for e in said(run("log", "--after", "1", "-n", "2", "--json"))] == ["2", "3"]
+    assert [e["kind"] for e in said(run("log", "--kind", "person", "--json"))] == ["person.named"]
+    assert said(run("log", "--kind", "nothing", "--json")) == []
+
+
+def test_a_proof_is_written_and_verified_from_the_file_alone(run: Run, ada: str, tmp_path: Path) -> None:
+    file = tmp_path / "tea.proof"
+    principal = said(run("prove", ada, "-o", str(file), "--json"))["principal"]
+    assert verify_proof(file.read_bytes()).seq == 1
+    assert run("prove", "1").stdout.encode() == file.read_bytes()
+    nowhere = {"ANTIPHON_HOME": str(tmp_path / "none")}
+    checked = said(run("verify", str(file), "--principal", principal, "--json", env=nowhere))
+    assert checked["ok"] is True
+    assert (checked["event"], checked["size"], checked["first_bad"]) == (ada, 2, None)
+    assert checked["body"]["text"] == "Grace prefers tea over coffee"
+    other = principal[:-1] + ("a" if principal[-1] != "a" else "q")
+    run("verify", str(file), "--principal", other, code=1)
+    changed = json.loads(file.read_bytes())
+    changed["seq"] = 0
+    file.write_text(json.dumps(changed))
+    refused = said(run("verify", str(file), "--json", code=1))
+    assert (refused["ok"], refused["size"], refused["root"], refused["first_bad"]) == (False, None, None, None)
+    file.write_text("no proof at all")
+    run("verify", str(file), code=1)
+
+
+def test_the_whole_log_verifies_and_a_checkpoint_finds_a_rollback(run: Run, ada: str, tmp_path: Path) -> None:
+    checked = said(run("verify", "--json"))
+    assert (checked["ok"], checked["size"], checked["first_bad"]) == (True, 2, None)
+    assert len(checked["root"]) == 64
+    note = tmp_path / "c.note"
+    before = tmp_path / "before"
+    shutil.copytree(home(), before)
+    run("remember", "something later")
+    run("checkpoint", "-o", str(note))
+    assert run("checkpoint").stdout == note.read_text()
+    assert said(run("verify", "--since", str(note), "--json"))["size"] == 3
+    shutil.rmtree(home())
+    before.rename(home())
+    rolled = said(run("verify", "--since", str(note), "--json", code=1))
+    assert (rolled["ok"], rolled["size"]) == (False, 2)
+    assert "shorter" in rolled["reason"]
+    note.write_text("no note")
+    run("verify", "--since", str(note), code=3)
+
+
+def test_damage_is_located_and_what_is_good_is_saved(run: Run, tmp_path: Path) -> None:
+    run("init", "ada")
+    many = tmp_path / "many.jsonl"
+    many.write_text("".join(json.dumps({"text": f"memory {number}"}) + "\n" for number in range(3_000)))
+    run("import", str(many))
+    place = Home.open()
+    replica, _ = place.open_agent("ada")
+    with replica.transaction():
+        (no,) = {head.no for head in replica.heads() if head.size == 3_000}
+        where = (no << 40) | 1_024
+        raw = bytearray(replica.file.writer.execute("SELECT columns FROM blocks WHERE place=?", (where,)).get)
+        raw[len(raw) // 2] ^= 1
+        replica.file.writer.execute("UPDATE blocks SET columns=? WHERE place=?", (bytes(raw), where))
+    replica.close()
+    checked = said(run("verify", "--json", code=1))
+    assert checked["first_bad"] == {"block": 1, "first": 1_024, "last": 2_047}
+    assert "events 1,024 to 2,047" in run("verify", code=1).stdout
+    assert any(f["state"] == "wrong" and f["what"] == "log" for f in said(run("doctor", "--json", code=1))["findings"])
+    saved = said(run("export", str(tmp_path / "good.jsonl"), "--good", "--json"))
+    assert saved["events"] == 3_000 - 1_024, "what comes behind the damage is saved too"
+    assert [(item["first"], item["last"]) for item in saved["damage"]] == [(1_024, 2_047)]
+    kept = [json.loads(line)["event"].rpartition("/")[2] for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    assert kept == [str(seq) for seq in range(3_000) if not 1_024 <= seq < 2_048]
+
+
+def test_half_an_export_is_none(run: Run, ada: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Agent, path: Path, **_: object) -> int:
+        path.write_text("half")
+        raise errors.DiskFull("no room left")
+
+    monkeypatch.setattr(Agent, "export", full)
+    run("export", str(tmp_path / "all.jsonl"), code=3)
+    assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_a_file_of_garbage_does_not_verify(run: Run, ada: str) -> None:
+    (home() / "agents" / "ada.antiphon").write_bytes(b"x" * 8_192)
+    checked = said(run("verify", "--json", code=1))
+    assert (checked["ok"], checked["size"], checked["root"], checked["first_bad"]) == (False, None, None, None)
+    run("doctor", code=1)
+
+
+def test_the_wrong_key_is_wrong_use(run: Run, ada: str) -> None:
+    (home() / "key").write_text("00" * 32)
+    for verb in (["recall", "tea"], ["verify"], ["doctor"]):
+        run(*verb, code=2)
+
+
+def test_forget_says_place_by_place(run: Run, ada: str) -> None:
+    run("remember", "Grace has a cat", "--user", "Grace")
+    done = said(run("forget", ada, "--yes", "--json"))
+    assert done["events"] == [ada]
+    assert done["complete"] is True
+    assert {place["state"] for place in done["places"]} == {"done"}
+    run("show", ada, code=1)
+    run("recall", "coffee", code=1)
+    assert run("forget", "--person", "Grace", "--yes").stdout.startswith("forgotten\t2\t0\n")
+    assert said(run("verify", "--json"))["gone"] == 3
+    run("remember", "old", "--occurred", "2001-01-01")
+    assert len(said(run("forget", "--older-than", "10y", "--yes", "--json"))["events"]) == 1
+    entity = said(run("remember", "a thing", "--json"))["entity"]
+    assert len(said(run("forget", "--entity", entity, "--yes", "--json"))["events"]) == 1
+
+
+def test_requests_are_listed_and_answered(run: Run, ada: str) -> None:
+    assert said(run("forget", "--requests", "--json")) == []
+    with Agent.open("ada") as agent:
+        agent.request_forget(ada)
+    (asked,) = said(run("forget", "--requests", "--json"))
+    assert asked["event"] == ada
+    assert "Grace prefers tea" in run("forget", "--requests").stdout
+    run("show", ada)
+    assert said(run("forget", "--requests", "--yes", "--json"))["events"] == [ada]
+    assert said(run("forget", "--requests", "--json")) == []
+
+
+def test_exports_are_whole_and_archives_verify_and_open_elsewhere(run: Run, ada: str, tmp_path: Path) -> None:
+    lines, archive = tmp_path / "a.jsonl", tmp_path / "a.archive"
+    assert said(run("export", str(lines), "--json"))["events"] == 2
+    assert [json.loads(line)["event"] for line in lines.read_text().splitlines()][1] == ada
+    assert run("export", "-").stdout == lines.read_text()
+    assert lines.stat().st_mode & 0o077 == 0
+    run("export", str(lines), code=2)
+    run("export", str(archive))
+    root, principal = said(run("verify", "--json"))["root"], said(run("stats", "--json"))["principal"]
+    checked = said(run("verify", str(archive), "--principal", principal, "--json"))
+    assert (checked["ok"], checked["root"], len(checked["logs"])) == (True, root, 2)
+    run("--home", str(tmp_path / "h2"), "init", "bob")
+    taken = said(run("--home", str(tmp_path / "h2"), "import", str(archive), "--json"))
+    assert len(taken["files"][0]["logs"]) == 2
+    assert said(run("--home", str(tmp_path / "h2"), "show", ada, "--json"))["body"]["text"].startswith("Grace")
+    stranger = said(run("--home", str(tmp_path / "h2"), "stats", "--json"))["principal"]
+    assert said(run("verify", str(archive), "--principal", stranger, "--json", code=1))["ok"] is False
+    raw = bytearray(archive.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    archive.write_bytes(raw)
+    run("verify", str(archive), code=1)
+
+
+def test_compress_stats_and_doctor(run: Run, ada: str) -> None:
+    for number in range(3):
+        run("remember", f"small talk {number}", "--significance", "0.1", "--occurred", "2020-01-01")
+    assert len(said(run("compress", "--json"))) == 1
+    assert said(run("compress", "--json")) == []
+    found = said(run("stats", "--json"))
+    assert found["events"] == 6
+    assert found["tables"]["memories"] == 5
+    healthy = said(run("doctor", "--json"))
+    assert healthy["ok"] is True
+    assert {f["what"] for f in healthy["findings"]} >= {"folder", "permissions", "pages", "log", "rows", "instance"}
+    (home() / "agents" / "ada.antiphon").chmod(0o644)
+    assert "chmod 600" in run("doctor", code=1).stdout
+
+
+def test_a_copied_home_reads_the_old_log_and_writes_its_own(run: Run, ada: str, tmp_path: Path) -> None:
+    shutil.copytree(home(), tmp_path / "copy")
+    copy = ["--home", str(tmp_path / "copy")]
+    assert run(*copy, "log").stdout.splitlines()[1].startswith(ada), "reading begins no log"
+    assert said(run(*copy, "show", "1", "--json"))["event"] == ada
+    assert said(run(*copy, "verify", "--json"))["size"] == 2
+    new = run(*copy, "remember", "written in the copy").stdout.strip()
+    assert new.partition("/")[0] != ada.partition("/")[0]
+    assert len(said(run(*copy, "verify", "--json"))["logs"]) == 2
+    assert any(
+        f["state"] == "note" and f["what"] == "instance" for f in said(run(*copy, "doctor", "--json"))["findings"]
+    )
+    run("recall", "copy", code=1)
+
+
+def test_a_passphrase_opens_a_home(run: Run) -> None:
+    known = {"ANTIPHON_PASSPHRASE": "open sesame"}
+    run("init", "ada", env=known)
+    assert not (home() / "key").exists()
+    run("remember", "x", env=known)
+    run("recall", "x", code=2)
+    run("recall", "x", code=2, env={"ANTIPHON_PASSPHRASE": "open barley"})
+    run("recall", "x", env=known)
+    run("init", "--passphrase", "bob", "--home", "elsewhere", code=2)
+
+
+def test_what_was_remembered_cannot_move_the_cursor(run: Run) -> None:
+    run("init", "ada")
+    run("remember", "red \x1b[31m and \x9b and \u202e back\x07", "--user", "G\x1b[2J")
+    for verb in (["recall", "red"], ["log"], ["show", "1"], ["history", "1"]):
+        shown = run(*verb).stdout
+        assert "red \\x1b[31m" in shown
+        assert not set("\x1b\x9b\u202e\x07") & set(shown)
+    assert said(run("recall", "red", "--json"))[0]["text"] == "red \x1b[31m and \x9b and \u202e back\x07"
+
+
+def test_extras_that_are_missing_are_named(run: Run, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.cli.upkeep.importlib.util.find_spec", lambda name: None)
+    assert "pip install 'antiphon[mcp]'" in run("mcp", code=3).stderr
+    assert "pip install 'antiphon[demo]'" in run("demo", code=3).stderr
+
+
+def test_a_fleet_file_is_opened_by_the_name_of_an_agent(run: Run) -> None:
+    from antiphon import Fleet
+
+    with Fleet.create(home()) as fleet:
+        fleet.add_all(["ada", "bob"])
+        fleet.agent("bob").remember("bob knows about llamas")
+    assert said(run("-a", "bob", "recall", "llamas", "--json"))[0]["author"] == "bob"
+    run("-a", "ada", "recall", "llamas", code=1)
+    run("-a", "carl", "recall", "llamas", code=2)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_verb_has_help_with_an_example_and_takes_json(run: Run, name: str) -> None:
+    shown = run(name, "--help").stdout
+    assert f"antiphon {name}" in shown.replace("antiphon -a ada mcp", "antiphon mcp").split("Options:")[0]
+    assert "--json" in shown
+    assert f"\n  {name} " in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.Busy(""), 3), (errors.DiskFull(""), 3), (errors.ReadOnly(""), 3), (errors.Corrupt(""), 3),
+        (errors.UnsupportedFormat(""), 3), (errors.Rejected(""), 3), (errors.Conflict(""), 3),
+        (errors.WrongKey(""), 2), (errors.InvalidInput(""), 2),
+        (errors.LimitExceeded("L", got=2, allowed=1, what="x"), 2),
+        (errors.NotFound(""), 1), (PermissionError(13, "no"), 3), (KeyError("ours"), 3),
+    ],
+)  # fmt: skip
+def test_each_kind_of_error_has_its_code(error: Exception, code: int) -> None:
+    assert code_of(error) == code
+
+
+def test_our_own_mistakes_are_one_line_too(run: Run, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(Agent, "recall", broken)
+    assert "ANTIPHON_DEBUG=1" in run("recall", "tea", code=3).stderr
+    shown = CliRunner().invoke(main, ["recall", "tea"], env={"ANTIPHON_DEBUG": "1"})
+    assert "Traceback" in shown.stderr
