@@ -22,6 +22,7 @@ from antiphon.model import times
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, decode_body
 from antiphon.model.note import Checkpoint
+from antiphon.model.table import Table
 from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
 from antiphon.model.times import Time
 from antiphon.query.cache import RowCache
@@ -32,7 +33,6 @@ from antiphon.replica.core import Batch, Replica
 from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
 from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
-
 
 RUNS_TO_PACK_AT_CLOSE = 16
 """Fewer loose commits than this are left as they are: a script that opens, writes once and closes stays quick."""
@@ -80,6 +80,7 @@ class Agent:
         self._text = SqliteText(replica.file, replica.tables)
         self._log: bytes | None = None
         self._rows = RowCache(replica.fresh)
+        self._made: tuple[int, list[Table]] = (-1, [])
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -426,9 +427,18 @@ class Agent:
         """
         return self._rows.get(entity, lambda: self._load(entity))
 
+    def _tables_made(self) -> list[Table]:
+        """The tables that there are; asking for each that was never written costs as much as reading a row."""
+        tick = self.replica.fresh()
+        stamp, made = self._made
+        if stamp != tick:
+            made = [table for table in self.replica.registry.tables.values() if self.replica.tables.exists(table)]
+            self._made = tick, made
+        return made
+
     def _load(self, entity: str) -> dict[str, Any] | None:
         key, mine = parse_entity(entity), self._log_numbers()
-        for table in self.replica.registry.tables.values():
+        for table in self._tables_made():
             row = self.replica.tables.row(table, key)
             if row is not None and row.log in mine:
                 event = event_text(self.replica.head_no(row.log).id, row.seq)

@@ -121,7 +121,7 @@ def test_blocks_come_in_order_of_their_log_alone(engine: Engine) -> None:
 
 def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
     no = added(engine).no
-    with pytest.raises(RuntimeError), engine.transaction():
+    with pytest.raises(RuntimeError), engine.transaction():  # noqa: PT012  # each of them must be undone
         engine.store.save_head(head(9))
         engine.store.save_block(no, BlockRow(0, 1, b"s" * 32, b"", b"c"), [(0, b"f")])
         engine.store.save_run(no, RunRow(1, 1, b"r"))

@@ -10,7 +10,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
     "quickstart": ["The harbour ferry leaves at ten", "(corrected)", "forgotten: 2 events", "recall after that: []"],
-    "own_domain": ["-> closed", "found: ['The export stops at 4 GB']", "verified: True", "after forgetting Bob: None ["],
+    "own_domain": [
+        "-> closed",
+        "found: ['The export stops at 4 GB']",
+        "verified: True",
+        "after forgetting Bob: None [",
+    ],
     "fleet": ["scout-250: sector 250 is flooded", "about Zoe: 2 events", "logs verified: 1001 of 1001"],
 }
 LINES_MAX = 60

@@ -234,8 +234,10 @@ def test_colours_on_a_terminal_plain_text_in_a_pipe() -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain), "NO_COLOR is respected"
     assert "\x1b" not in run("recall", "tea").stdout
     assert run("recall", "tea").stdout.count("\t") == 4
-    wide = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal("log"))
-    assert all(len(line.rstrip()) <= 100 for line in wide.splitlines())
+    run("remember", "word " * 100)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal("log")).splitlines()
+    assert all(len(line.rstrip()) <= 100 for line in lines)
+    assert re.match(r"1  20\d\d-\d\d-\d\d \d\d:\d\d  memory.remembered  word word .*…$", lines[2].rstrip()), lines
 
 
 def test_forget_asks_on_a_terminal() -> None:

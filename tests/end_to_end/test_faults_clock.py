@@ -1,7 +1,7 @@
 """The wall clock jumps: an hour back, a year ahead and back again, while open and across reopening.
 
-Expected: the order of recording is kept; a clock that lies far ahead is flagged while it does (`clock_suspect`), and when
-it comes back a `clock.reset` event says so; rows are what a refold gives at every step.
+Expected: the order of recording is kept; a clock that lies far ahead is flagged while it does (`clock_suspect`), and
+when it comes back a `clock.reset` event says so; rows are what a refold gives at every step.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.faults.world import check_sound, table_rows
 
 from antiphon import Agent
 from antiphon.log.kinds import CLOCK_RESET
 from antiphon.world.clock import ManualClock
+from tests.faults.world import check_sound, table_rows
 
 HOUR = 3_600_000
 YEAR = 366 * 24 * HOUR

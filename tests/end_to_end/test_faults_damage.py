@@ -1,8 +1,10 @@
 """What is opened is not what it should be: another key, another file, cut, flipped, empty, newer, not writable.
 
-Expected: one of our errors, with advice and never the driver's own, from every public method; damage is located; what is
-not damaged can be exported.
+Expected: one of our errors, with advice and never the driver's own, from every public method; damage is located; what
+is not damaged can be exported.
 """
+
+# ruff: noqa: PT012, PT017  # the same call may work, or fail in one of several right ways
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ def _file(folder: Path, name: str = "ada") -> Path:
 def _make(folder: Path, count: int = 40, name: str = "ada") -> Path:
     """An agent with some memories, closed and settled."""
     with Agent.create(name, home=folder / "home") as agent:
-        for number in range(count):
-            agent.remember(f"the {number}th of many notes " + "word " * (number % 50), user="Grace")
+        for start in range(0, count, 20):
+            with agent.batch() as batch:
+                for number in range(start, start + 20):
+                    batch.remember(f"the {number}th of many notes " + "word " * (number % 50), user="Grace")
         agent.replica.tidy()
         agent.replica.file.settle()
     return _file(folder, name)
@@ -154,12 +158,12 @@ def test_cut_short(own_home: Path, keep: float) -> None:
 
 
 def test_flipped_bits_are_located_and_the_rest_is_exported(own_home: Path) -> None:
-    path = _make(own_home, 1_500)
+    path = _make(own_home, 1_100)
     good = path.read_bytes()
     rng = random.Random(4)
     outcomes: dict[str, int] = {"refused": 0, "located": 0, "elsewhere": 0}
     exported = []
-    for _ in range(24):
+    for _ in range(14):
         raw = bytearray(good)
         at = rng.randrange(len(raw))
         raw[at] ^= 1 << rng.randrange(8)
@@ -177,8 +181,9 @@ def test_flipped_bits_are_located_and_the_rest_is_exported(own_home: Path) -> No
                 with pytest.raises(Corrupt, match=f"page {at // PAGE + 1} "):
                     list(decrypted_pages(path, agent.replica.keys.get("file:ada")))
             else:
-                assert verdict.first_bad is not None and verdict.reason
-                assert 0 <= verdict.first_bad[0] < verdict.first_bad[1] <= 1_600
+                assert verdict.first_bad is not None
+                assert verdict.reason
+                assert 0 <= verdict.first_bad[0] < verdict.first_bad[1] <= 1_200
                 outcomes["located"] += 1
             out = own_home / "good.jsonl"
             exported.append(agent.export(out, good_only=True))
@@ -188,8 +193,10 @@ def test_flipped_bits_are_located_and_the_rest_is_exported(own_home: Path) -> No
             outcomes["refused"] += 1
         agent.replica.close()
     path.write_bytes(good)
-    assert outcomes["located"] and outcomes["elsewhere"] + outcomes["refused"]
-    assert exported and max(exported) >= 1_500
+    assert outcomes["located"]
+    assert outcomes["elsewhere"] + outcomes["refused"]
+    assert exported
+    assert max(exported) >= 1_100
 
 
 def test_every_method_on_a_damaged_file_raises_ours(own_home: Path) -> None:
@@ -197,7 +204,7 @@ def test_every_method_on_a_damaged_file_raises_ours(own_home: Path) -> None:
     good = path.read_bytes()
     pages = len(good) // PAGE
     rng = random.Random(5)
-    for page in rng.sample(range(1, pages), min(10, pages - 1)):
+    for page in rng.sample(range(1, pages), min(6, pages - 1)):
         raw = bytearray(good)
         raw[page * PAGE + 100] ^= 1
         path.write_bytes(raw)
@@ -233,7 +240,8 @@ def test_newer_format(own_home: Path) -> None:
     with Agent.open("ada", home=own_home / "home") as agent, agent.replica.file.transaction():
         agent.replica.file.put("format", (99).to_bytes(4, "big"))
     error = _refused(lambda: Agent.open("ada", home=own_home / "home"), UnsupportedFormat)
-    assert "99" in str(error) and "upgrade" in str(error)
+    assert "99" in str(error)
+    assert "upgrade" in str(error)
 
 
 def test_lost_write_ahead_log(own_home: Path) -> None:
@@ -244,7 +252,9 @@ def test_lost_write_ahead_log(own_home: Path) -> None:
         "print(agent.checkpoint().decode(), end='', flush=True); os._exit(9)"
     )
     environment = {**os.environ, "ANTIPHON_HOME": str(own_home / "home")}
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
     assert killed.returncode == 9, killed.stderr
     path = _file(own_home)
     assert path.with_name(path.name + "-wal").stat().st_size
@@ -288,7 +298,9 @@ except ReadOnly as error:
         place.chmod(0o555 if place.is_dir() else 0o444)
     try:
         environment = {**os.environ, "ANTIPHON_STATE": str(own_home / "nobody")}
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+        )
     finally:
         for place in (own_home, *own_home.rglob("*")):
             place.chmod(0o700 if place.is_dir() else 0o600)

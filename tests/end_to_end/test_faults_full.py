@@ -4,6 +4,8 @@ Expected: DiskFull with advice, every time; nothing acknowledged is lost, what f
 again the same object and a new one go on, in the same log.
 """
 
+# ruff: noqa: PERF401, PT012  # what was acknowledged before the error counts
+
 from __future__ import annotations
 
 import subprocess
@@ -12,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.faults.disk import SmallDisk
-from tests.faults.world import FixedHost, Keys, check_sound, new_agent, open_agent, texts
 
 from antiphon import Agent
 from antiphon.model.errors import DiskFull
+from tests.faults.disk import SmallDisk
+from tests.faults.world import FixedHost, Keys, check_sound, new_agent, open_agent, texts
 
 
 @pytest.mark.parametrize("room", [0, 1, 4_000, 4_200, 9_000, 30_000, 90_000, 250_000])
@@ -41,7 +43,8 @@ def test_simulated_disk(tmp_path: Path, room: int) -> None:
     for attempt in (agent.replica.tidy, agent.replica.file.settle, lambda: agent.snapshot(tmp_path / "copy")):
         with suppress(DiskFull):
             attempt()
-    assert refused and all("room" in text and "nothing was lost" in text for text in refused)
+    assert refused
+    assert all("room" in text and "nothing was lost" in text for text in refused)
     assert texts(agent) == held
     assert agent.recall("before")
     disk.room = None
@@ -105,7 +108,9 @@ def test_real_file_system(tmp_path: Path) -> None:
         made = []
         with pytest.raises(DiskFull) as full:
             for number in range(3_000):
-                made.append(agent.remember(f"note {number} " + "".join(chr(97 + (number * at) % 26) for at in range(500))))
+                made.append(
+                    agent.remember(f"note {number} " + "".join(chr(97 + (number * at) % 26) for at in range(500)))
+                )
         assert "room" in str(full.value)
         with suppress(OSError), filler.open("ab", buffering=0) as file:
             while True:

@@ -1,8 +1,10 @@
 """Hard text and hard sizes: NULs, surrogates, emoji, right-to-left, events and commits over their limits.
 
-Expected: what is valid Unicode comes back byte for byte by every way out and in; what is not is refused with advice; what
-is too large names its limit; what was refused leaves no trace.
+Expected: what is valid Unicode comes back byte for byte by every way out and in; what is not is refused with advice;
+what is too large names its limit; what was refused leaves no trace.
 """
+
+# ruff: noqa: PT012  # a batch is a block
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.faults.world import check_sound, texts
 
 from antiphon import Agent
 from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
 from antiphon.model.event import decode_body
 from antiphon.replica import archive
+from tests.faults.world import check_sound, texts
 
 HARD = {
     "nul": "before\0after zebra",
@@ -73,7 +75,9 @@ def test_round_trip(own_home: Path) -> None:
     assert all(verdict.ok for verdict in archive.verify_archive(own_home / "out.archive"))
     with Agent.create("eve", home=own_home / "home") as reader:
         for head in archive.adopt_archive(reader.replica, own_home / "out.archive"):
-            bodies = [decode_body(event.body or b"") for event in reader.replica.reader.events(reader.replica.head(head.id))]
+            bodies = [
+                decode_body(event.body or b"") for event in reader.replica.reader.events(reader.replica.head(head.id))
+            ]
             taken = {body.get("text") for body in bodies if isinstance(body, dict)}
         assert set(HARD.values()) <= taken
 

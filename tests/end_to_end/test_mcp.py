@@ -194,6 +194,32 @@ def test_clients_and_command_line_share_one_agent(tmp_path: Path) -> None:
     ada.close()
 
 
+def test_the_owner_forgets_while_a_server_is_open(tmp_path: Path) -> None:
+    """An idle server holds nothing back: the request is answered in full, and the server no longer finds it."""
+    cli("init", "ada")
+
+    async def talk() -> None:
+        with anyio.fail_after(SECONDS_MAX):
+            async with client("-a", "ada", "mcp", errors=tmp_path / "stderr") as session:
+                for text in ("the password is swordfish", "the weather is fine"):
+                    made = await session.call_tool("remember", {"text": text})
+                    if "swordfish" in text:
+                        await session.call_tool("forget", {"event": made.structured_content["event"]})
+                assert (await session.call_tool("recall", {"query": "swordfish"})).structured_content["memories"]
+                said = await anyio.to_thread.run_sync(lambda: cli("forget", "--requests", "--yes", "--json"))
+                assert json.loads(said)["complete"], said
+                gone = await session.call_tool("recall", {"query": "swordfish"})
+                assert gone.structured_content == {"memories": []}
+                left = await session.call_tool("recall", {"query": "weather"})
+                assert len(left.structured_content["memories"]) == 1
+                more = await session.call_tool("remember", {"text": "and still it writes"})
+                assert not more.is_error
+
+    anyio.run(talk)
+    with Agent.open("ada") as ada:
+        assert ada.verify().ok
+
+
 def _configurations() -> list[dict[str, Any]]:
     found = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
     assert found, "the page shows no configuration"

@@ -73,7 +73,5 @@ def test_the_quickstart_runs_on_it(python: Path, tmp_path: Path) -> None:
     assert "verified: True" in out
 
 
-
-
 def test_the_command_runs_on_it(python: Path) -> None:
     assert "remember" in run(python.with_name("antiphon"), "--help", COLUMNS="100")

@@ -52,6 +52,19 @@ def test_a_proof_of_growth_is_read_the_same(ada: Agent) -> None:
     assert (theirs["old"], theirs["size"]) == (before.size, after.size) == (5, 11)
 
 
+def test_a_proof_names_no_other_agent_of_its_principal(own_home: Path) -> None:
+    """Else a principal with a thousand agents could prove nothing within the limit, and would show them all."""
+    with Agent.create("bob") as bob:
+        other = bob.id
+    with Agent.create("ada") as ada:
+        raw = ada.prove(ada.remember("x").event)
+        principal = parse_id(ada.principal)
+    said = [decode_statement(reader._b(entry[2])) for entry in json.loads(raw)["statements"]]
+    assert [one.use for one in said] == ["principal", "agent", "instance"]
+    assert parse_id(other) not in {one.id for one in said} | {field for one in said for field in one.fields}
+    assert reader.verify_proof(raw, principal)["certified"]
+
+
 def test_a_clones_proof_is_known_as_provisional(own_home: Path) -> None:
     with Agent.create("ada") as ada:
         ada.remember("before")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.disk import RecordingDisk, Trace, put_files
-from tests.faults.world import FixedHost, Keys, check_sound, new_agent, open_agent, roles, texts
 
 from antiphon.agent import Agent
 from antiphon.log.store import LogRole
 from antiphon.world.clock import ManualClock
 from antiphon.world.entropy import SeededEntropy
+from tests.faults.disk import RecordingDisk, Trace, put_files
+from tests.faults.world import FixedHost, Keys, check_sound, new_agent, open_agent, roles, texts
 
 
 class _TracedHost(FixedHost):
@@ -55,7 +55,9 @@ def _work(path: Path, keys: Keys, rng: random.Random, disk: RecordingDisk) -> No
                         batch.remember(f"note {step}.{at} {'cd ' * rng.randrange(20)}")
                 memories += [(made.event, made.entity or "") for made in batch.recorded]
             case "long":
-                made = agent.remember(f"long {step} " + "".join(rng.choices("abcdefgh ", k=rng.randrange(4_000, 20_000))))
+                made = agent.remember(
+                    f"long {step} " + "".join(rng.choices("abcdefgh ", k=rng.randrange(4_000, 20_000)))
+                )
                 memories.append((made.event, made.entity or ""))
             case "update" if memories:
                 agent.update(rng.choice(memories)[1], text=f"changed {step}")
@@ -111,8 +113,8 @@ def _lose_power(seed: int, points: int, folder: Path) -> None:
         agent.replica.file.close()
 
 
-def test_power_loss_at_hundred_points(sim_seed: int, tmp_path: Path) -> None:
-    _lose_power(sim_seed, 100, tmp_path)
+def test_power_loss_at_many_points(sim_seed: int, tmp_path: Path) -> None:
+    _lose_power(sim_seed, 150, tmp_path)
 
 
 @pytest.mark.slow

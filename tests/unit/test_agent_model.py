@@ -1,4 +1,4 @@
-"""The public API against plain dicts: whatever is done to an agent, it knows what it acknowledged and nothing forgotten."""
+"""The public API against plain dicts: an agent knows all that it acknowledged and nothing forgotten."""
 
 import os
 import shutil
@@ -179,7 +179,7 @@ class AgentMachine(RuleBasedStateMachine):
     def time_passes(self, ms: int) -> None:
         self.clock.pass_ms(ms)
 
-    # -- what always holds -----------------------------------------------------------------------------------------------
+    # -- what always holds ---------------------------------------------------------------------------------------
 
     @invariant()
     def it_knows_what_was_acknowledged_and_nothing_forgotten(self) -> None:
@@ -224,7 +224,7 @@ class AgentMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-AgentMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=20)
+AgentMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=16)
 test_the_api_is_what_plain_dicts_say = AgentMachine.TestCase
 
 

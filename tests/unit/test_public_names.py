@@ -5,7 +5,35 @@ import sys
 
 import antiphon
 
-NAMES = ["Agent", "AntiphonError", "AssertRow", "Column", "Conflict", "Corrupt", "Domain", "Fleet", "Forgotten", "FullText", "Index", "InvalidInput", "Kind", "LimitExceeded", "Memory", "NotFound", "ProtocolViolation", "Recorded", "Rejected", "Table", "Type", "Unavailable", "UpdateRow", "Verdict", "WrongKey", "verify_proof", "__version__"]
+NAMES = [
+    "Agent",
+    "AntiphonError",
+    "AssertRow",
+    "Column",
+    "Conflict",
+    "Corrupt",
+    "Domain",
+    "Fleet",
+    "Forgotten",
+    "FullText",
+    "Index",
+    "InvalidInput",
+    "Kind",
+    "LimitExceeded",
+    "Memory",
+    "NotFound",
+    "ProtocolViolation",
+    "Recorded",
+    "Rejected",
+    "Table",
+    "Type",
+    "Unavailable",
+    "UpdateRow",
+    "Verdict",
+    "WrongKey",
+    "verify_proof",
+    "__version__",
+]
 
 
 def test_the_public_names_are_these() -> None:

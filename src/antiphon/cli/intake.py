@@ -80,9 +80,10 @@ def import_file(
         done.rejects = keep.path
     if done.rejected > SHOWN_MAX:
         out.aside(f"{path}: and {done.rejected - SHOWN_MAX:,} more bad lines, all in {keep.path}")
-    with out.progress("indexing"):
-        while agent.replica.index_backlog():
-            pass
+    with out.progress("indexing", agent.replica.backlog()) as advance:
+        while count := agent.replica.index_backlog():
+            advance(count)
+    with out.progress("packing"):
         while agent.replica.pack_some():
             pass
     return done

@@ -29,6 +29,7 @@ SCREENFUL: Final = 30
 @click.option("--until", metavar="TIME", help="Before this time.")
 @click.option("--kind", multiple=True, help="Only this table (memories, reflections) or type; may be repeated.")
 @click.option("--namespace", help="Only this namespace.")
+@click.option("--below", metavar="NAMESPACE", help="This dotted namespace and those that go on from it.")
 @click.option("--user", metavar="NAME", help="Only what concerns this person.")
 @click.option("--entity", metavar="ID", help="Only this entity.")
 def recall(
@@ -40,6 +41,7 @@ def recall(
     until: str | None,
     kind: tuple[str, ...],
     namespace: str | None,
+    below: str | None,
     user: str | None,
     entity: str | None,
 ) -> int:
@@ -55,7 +57,7 @@ def recall(
     with session.agent() as agent:
         found = agent.recall(
             " ".join(query), limit=limit, since=moment(since), until=moment(until), kind=kind, namespace=namespace,
-            user=user, entity=entity,
+            below=below, user=user, entity=entity,
         )  # fmt: skip
         if session.as_json:
             out.emit_list(found)

@@ -96,18 +96,23 @@ def fields(pairs: Iterable[tuple[str, object]], *, indent: int = 2) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = ()) -> None:
-    """A table for people. The last column takes the room that is left, on one line."""
-    from rich.table import Table
+    """A table for people. The last column takes the room that is left, on one line; all others are shown whole."""
+    from rich.text import Text
 
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=False, pad_edge=False)
-    for at, name in enumerate(columns):
-        last = at == len(columns) - 1
-        made.add_column(
-            name, justify="right" if at in right else "left", no_wrap=True, overflow="ellipsis" if last else "fold"
-        )
-    for row in rows:
-        made.add_row(*row)
-    console().print(made)
+    screen = console()
+    lines = [[Text(name, "dim") for name in columns]]
+    lines += [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    widths = [max(line[at].cell_len for line in lines) for at in range(len(columns) - 1)]
+    room = max(20, screen.width - sum(widths) - 2 * len(widths))
+    for line in lines:
+        shown = Text()
+        for at, width in enumerate(widths):
+            blank = " " * (width - line[at].cell_len)
+            shown.append_text(Text.assemble(blank, line[at]) if at in right else Text.assemble(line[at], blank))
+            shown.append("  ")
+        line[-1].truncate(room, overflow="ellipsis")
+        shown.append_text(line[-1])
+        screen.print(shown, soft_wrap=True)
 
 
 def mark(state: str) -> tuple[str, str]:

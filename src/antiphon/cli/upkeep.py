@@ -80,6 +80,7 @@ def _findings(agent: Agent) -> Iterator[Finding]:
         yield from ops.check_fulltext(replica.file, replica.registry.tables.values(), replica.transaction)
         yield ops.check_scrub(lambda: replica.scrub_if_pending(file_bytes_max=_ANY_SIZE))
     yield ops.check_clock(agent.stats()["clock_ahead_ms"], limits.CLOCK_AHEAD_MS_MAX)
+    yield _check_mark(agent)
     yield _check_standing(agent)
 
 
@@ -100,6 +101,16 @@ def _check_logs(agent: Agent) -> Iterator[Finding]:
             return
         count, events = count + 1, events + verdict.size
     yield ok("log", f"{count} logs, {events:,} events, every byte hashed again")
+
+
+def _check_mark(agent: Agent) -> Finding:
+    from antiphon.ops.doctor import Finding, State, ok
+
+    mark = agent.replica.host.recall(agent.replica.file_id)
+    if mark is None:
+        advice = "let ANTIPHON_STATE name a folder that can be written: without a mark every open begins a new log"
+        return Finding("mark", State.NOTE, "none is kept of this file outside its home", advice)
+    return ok("mark", f"kept outside the home, at {mark.events:,} events")
 
 
 def _check_standing(agent: Agent) -> Finding:

@@ -20,6 +20,8 @@ from antiphon.model.text import EntityIds
 from antiphon.world.entropy import Entropy
 
 BLOCK_LEVEL = BLOCK_LEAVES.bit_length() - 1
+LOGS_KEPT = 512
+"""Logs whose open block and frontier are kept in memory."""
 
 
 class Appended(msgspec.Struct):
@@ -39,11 +41,13 @@ class Appender:
         self._store = store
         self._entropy = entropy
         self._seeds: dict[int, Seeds] = {}
+        self._frontiers: dict[int, Frontier] = {}
         self._ids: dict[int, EntityIds] = {}
 
     def forget_caches(self) -> None:
-        """Drops what another writer may have changed."""
+        """Drops what another writer, or a rollback, may have changed."""
         self._seeds.clear()
+        self._frontiers.clear()
 
     def append(self, head: LogHead, drafts: list[Draft], *, now_ms: int, signer: SigningKey) -> Appended:
         """The events in their places, stored and under a new checkpoint. Call inside the store's transaction.
@@ -113,7 +117,11 @@ class Appender:
 
     def _store_runs(self, head: LogHead, raws: list[bytes], bodies: list[bytes]) -> bytes:
         """Stores leaves block by block and advances the head's size and frontier; the new root."""
-        frontier = Frontier(head.size, head.frontier)
+        frontier = self._frontiers.get(head.no)
+        if frontier is None or frontier.size != head.size:
+            if len(self._frontiers) > LOGS_KEPT:
+                self._frontiers.clear()
+            frontier = self._frontiers[head.no] = Frontier(head.size, head.frontier)
         at = 0
         while at < len(raws):
             seq = head.size + at
@@ -145,7 +153,7 @@ class Appender:
         if block is None:
             block = BlockRow(block_first, 0, self._entropy.bytes(SEED_BYTES))
             self._store.save_block(head.no, block, None)
-        if len(self._seeds) > 256:
+        if len(self._seeds) > LOGS_KEPT:
             self._seeds.clear()
         seeds = self._seeds[head.no] = Seeds(head.id, block_first, block.seeds)
         return seeds

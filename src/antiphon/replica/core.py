@@ -604,10 +604,13 @@ class Replica:
         self.state.scrub_pending = True
         self._save_state()
 
-    def settle_after_erasure(self, *, file_bytes_max: int = limits.SCRUB_FILE_BYTES_MAX) -> bool:
+    def settle_after_erasure(self, *, file_bytes_max: int | None = None) -> bool:
         """Clears what is left of the forgotten in write-ahead log and free space; False when it stays pending: a
-        reader holds it back, there is no room, or the file is larger than `file_bytes_max` and needs rewriting.
+        reader holds it back, there is no room, or the file needs rewriting and is larger than `file_bytes_max`
+        (SCRUB_FILE_BYTES_MAX when not given).
         """
+        if file_bytes_max is None:
+            file_bytes_max = limits.SCRUB_FILE_BYTES_MAX
         with contextlib.suppress(Unavailable):
             if self.file.settle() and pages.wipe(self.file, file_bytes_max=file_bytes_max):
                 with self.transaction():
@@ -702,7 +705,7 @@ class Replica:
                     done += fulltext.catch_up(self.file, table, rows_max=rows_max)
         return done
 
-    def scrub_if_pending(self, *, file_bytes_max: int = limits.SCRUB_FILE_BYTES_MAX) -> bool:
+    def scrub_if_pending(self, *, file_bytes_max: int | None = None) -> bool:
         """Settles what an erasure has left pending, whatever the file's size when told so; whether nothing is left."""
         if not self.state.scrub_pending and not self._stored_state().scrub_pending:
             return True

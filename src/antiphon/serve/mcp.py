@@ -281,11 +281,11 @@ def serve(agent: Rememberer) -> None:
 
 
 def _server_of(agent: Rememberer, tools: Tools) -> MCPServer[Any]:
+    title = f"Antiphon: the memory of {agent.name}"
     server = _Server(
-        "antiphon", title=f"Antiphon: the memory of {agent.name}", version=version("antiphon"), instructions=INSTRUCTIONS,
-        log_level="WARNING",
-    )  # fmt: skip
-    for tool, title, hints in (
+        "antiphon", title=title, version=version("antiphon"), instructions=INSTRUCTIONS, log_level="WARNING"
+    )
+    for tool, name, hints in (
         (tools.remember, "Remember", _ADDS),
         (tools.recall, "Recall", _READS),
         (tools.history, "History of a memory", _READS),
@@ -293,7 +293,7 @@ def _server_of(agent: Rememberer, tools: Tools) -> MCPServer[Any]:
         (tools.forget, "Ask to forget", _ASKS),
     ):
         description = " ".join((tool.__doc__ or "").split())
-        server.add_tool(tool, title=title, description=description, annotations=hints)
+        server.add_tool(tool, title=name, description=description, annotations=hints)
     return server
 
 

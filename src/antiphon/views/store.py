@@ -83,6 +83,10 @@ class MentionStore(Protocol):
         """The (log number, seq) of the events that mention it, in order."""
         ...
 
+    def ends(self, what: bytes) -> tuple[int, int] | None:
+        """The lowest and the highest number of the logs that mention it, None when none does."""
+        ...
+
     def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
         """Drops these."""
         ...

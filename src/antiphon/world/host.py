@@ -68,8 +68,8 @@ class Host:
                 os.close(handle)
             fresh.replace(place)
         except OSError as error:
-            kind = {ENOSPC: DiskFull, EACCES: ReadOnly, EPERM: ReadOnly, EROFS: ReadOnly}.get(error.errno or 0, Unavailable)
-            raise kind(
+            known = {ENOSPC: DiskFull, EACCES: ReadOnly, EPERM: ReadOnly, EROFS: ReadOnly}
+            raise known.get(error.errno or 0, Unavailable)(
                 f"cannot keep marks in {place.parent} ({error.strerror}): without them a copy could not be told from "
                 "the original; make room there, or set ANTIPHON_STATE to a folder on this machine that can be written",
                 path=str(place.parent),

@@ -155,7 +155,7 @@ def test_what_is_recorded_and_what_is_known_stand_or_fall_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
 ) -> None:
     path = write(tmp_path / "a.jsonl", {"text": "one"}, {"text": "two"})
-    owner, name = {"Imported": intake.Imported, "Replica": Replica}[dies.split(".")[0]], dies.split(".")[1]
+    owner, name = {"Imported": intake.Imported, "Replica": Replica}[dies.split(".", maxsplit=1)[0]], dies.split(".")[1]
     whole = getattr(owner, name)
 
     def interrupted(*given: Any, **more: Any) -> Any:

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon import Agent, InvalidInput, LimitExceeded, verify_proof
-from antiphon.knowledge.recall import HALF_AGE_MS, fts_query
+from antiphon.domains.memory import MEMORIES
+from antiphon.knowledge.recall import HALF_AGE_MS, Question, fts_query, recall
+from antiphon.model.table import Table
+from antiphon.views.store import StoredRow
 from antiphon.world.clock import ManualClock
 from tests.unit.views.notes import NOTES_DOMAIN
 
@@ -100,7 +103,9 @@ def test_a_correction_stands_above_what_it_corrects_also_when_only_that_matches(
     new = ada.supersede(old.entity or "", "She moved to Rome")
     ada.remember("Paris is a town")
     hits = ada.recall("Paris")
-    assert [hit.text for hit in hits].index("She moved to Rome") < [hit.text for hit in hits].index("Ada lives in Paris")
+    assert [hit.text for hit in hits].index("She moved to Rome") < [hit.text for hit in hits].index(
+        "Ada lives in Paris"
+    )
     by_text = {hit.text: hit for hit in hits}
     assert by_text["Ada lives in Paris"].superseded_by == new.entity
     assert by_text["She moved to Rome"].score >= by_text["Ada lives in Paris"].score
@@ -108,12 +113,32 @@ def test_a_correction_stands_above_what_it_corrects_also_when_only_that_matches(
     assert texts(ada, "Paris", namespace="people", user="Ada") == ["She moved to Rome", "Ada lives in Paris"]
 
 
-def test_of_many_corrections_the_newest_comes_first_and_alone(ada: Agent) -> None:
-    memory = ada.remember("amber 0")
-    with ada.replica.transaction():  # one wait for the disk
-        for at in range(1, 1_010):  # deeper than Python's stack
-            memory = ada.supersede(memory.entity or "", f"birch {at}" if at != 600 else "amber 600")
-    assert texts(ada, "amber", limit=5) == ["birch 1009", "amber 600", "amber 0"]
+class Chain:
+    """A `TextIndex` of rows that correct one another, deeper than Python's stack; every thousandth one matches."""
+
+    def __init__(self, size: int) -> None:
+        self._rows = [self._made(at, size) for at in range(size)]
+
+    @staticmethod
+    def _made(at: int, size: int) -> StoredRow:
+        newer = None if at == size - 1 else (at + 1).to_bytes(16, "big")
+        values = {"id": at.to_bytes(16, "big"), "content": str(at), "timestamp": at, "superseded_by": newer}
+        return StoredRow(at, 1, at, {**dict.fromkeys(MEMORIES.names), **values})
+
+    def match(self, table: Table, query: str, **_: Any) -> list[tuple[int, float]]:
+        return [(at, 1.0) for at in range(0, len(self._rows), 1_000)]
+
+    def rows(self, table: Table, numbers: Any) -> dict[int, StoredRow]:
+        return {n: self._rows[n] for n in numbers}
+
+    def row(self, table: Table, key: bytes) -> StoredRow | None:
+        return self._rows[int.from_bytes(key, "big")]
+
+
+def test_of_many_corrections_the_newest_comes_first_and_of_the_rest_what_matches() -> None:
+    hits = recall(Chain(3_500), [MEMORIES], Question("amber", 3), now_ms=NOW)
+    assert [hit.text for hit in hits] == ["3499", "3000", "2000"]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_memories_that_correct_each_other_are_shown_once(ada: Agent) -> None:
@@ -243,7 +268,15 @@ def test_a_question_becomes_words_and_phrases(question: str, query: str) -> None
 
 
 def test_texts_of_all_scripts_are_found(ada: Agent) -> None:
-    for text in ("שלום עולם", "Привет, мир", "हिन्दी भाषा", "Ça coûte déjà", "東京 タワー", "emoji 🎻 violin", "nul\0byte"):
+    for text in (
+        "שלום עולם",
+        "Привет, мир",
+        "हिन्दी भाषा",
+        "Ça coûte déjà",
+        "東京 タワー",
+        "emoji 🎻 violin",
+        "nul\0byte",
+    ):
         ada.remember(text)
     for query, text in [
         ("עולם", "שלום עולם"),
@@ -258,20 +291,21 @@ def test_texts_of_all_scripts_are_found(ada: Agent) -> None:
 
 HOSTILE = [
     '"', "'", '""', "'; DROP TABLE memories; --", "a AND", "OR OR OR", "NOT boat", "NEAR(boat, 5)", "boat*", "^boat",
-    "{text author}: boat", "text:boat", "-boat", "+boat", "(boat", "boat)", "boat\0", "\0", '"boat\0sank"', "\ud800 boat",
-    '"\udfff"', "🎻", "\u200b", "‮boat", "%s %n", "\\", "a" * 4_096, "boat " * 800, " ".join(f"w{at}" for at in range(800)),
-    '"' * 4_000, '"!!!" boat', '"..."', "_", "_ _ boat",
+    "{text author}: boat", "text:boat", "-boat", "+boat", "(boat", "boat)", "boat\0", "\0", '"boat\0sank"',
+    "\ud800 boat", '"\udfff"', "🎻", "\u200b", "\u202eboat", "%s %n", "\\", "a" * 4_096, "boat " * 800,
+    " ".join(f"w{at}" for at in range(800)), '"' * 4_000, '"!!!" boat', '"..."', "_", "_ _ boat",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("question", HOSTILE)
-def test_no_question_breaks_anything(ada: Agent, question: str) -> None:
+def test_no_question_breaks_anything(ada: Agent) -> None:
     ada.remember("the boat sank")
-    try:
-        found = texts(ada, question)
-    except InvalidInput:
-        found = []
-    assert found == (["the boat sank"] if "boat" in question and "boat\0sank" not in question else found)
+    for question in HOSTILE:
+        try:
+            found = texts(ada, question)
+        except InvalidInput:
+            found = []
+        expected = ["the boat sank"] if "boat" in question and "boat\0sank" not in question else found
+        assert found == expected, ascii(question)[:80]
     assert texts(ada, "boat") == ["the boat sank"]
 
 
@@ -293,12 +327,15 @@ def test_a_question_without_words_says_so(ada: Agent) -> None:
             ada.recall(question)
 
 
-@pytest.mark.parametrize("filters", [{"user": "\ud800"}, {"user": ""}, {"namespace": "\ud800"}, {"entity": "x"},
-                                     {"since": "yesterday"}, {"since": 1 << 70}, {"kind": "\ud800"}])  # fmt: skip
-def test_filters_that_make_no_sense_are_the_callers_fault(ada: Agent, filters: dict[str, Any]) -> None:
+def test_filters_that_make_no_sense_are_the_callers_fault(ada: Agent) -> None:
     ada.remember("boat")
-    with pytest.raises(InvalidInput):
-        ada.recall("boat", **filters)
+    wrongs: list[dict[str, Any]] = [
+        {"user": "\ud800"}, {"user": ""}, {"namespace": "\ud800"}, {"entity": "x"}, {"since": "yesterday"},
+        {"since": 1 << 70}, {"kind": "\ud800"}, {"below": "\ud800"},
+    ]  # fmt: skip
+    for filters in wrongs:
+        with pytest.raises(InvalidInput):
+            ada.recall("boat", **filters)
 
 
 def test_a_column_of_another_domain_need_not_mean_what_ours_does(ada: Agent) -> None:

@@ -85,7 +85,7 @@ def test_secrets_that_others_can_read_are_noticed(agent: Agent) -> None:
     agent.close()
     home = agent.replica.file.path.parent.parent
     assert [f.state for f in doctor.check_folder(home)] == [State.OK, State.OK, State.NOTE]
-    (home / "key").chmod(0o644)
+    (home / "key").chmod(0o640)
     wrong = next(finding for finding in doctor.check_folder(home) if finding.state == State.WRONG)
     assert wrong.what == "permissions"
     assert wrong.advice == f"chmod 600 {home / 'key'}"

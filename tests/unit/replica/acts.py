@@ -1,4 +1,4 @@
-"""Random acts on an agent, and what its rows, texts and histories must be: folded anew, in plain Python, from its log."""
+"""Random acts on an agent, and what its rows, texts and histories must be: a plain fold of its log."""
 
 import os
 import re
@@ -162,7 +162,7 @@ def check(agent: Agent, clock: ManualClock, *, chance: Random | None = None) -> 
     for name, table in agent.replica.registry.tables.items():
         if table.fulltext is not None and agent.replica.tables.exists(table):
             with agent.replica.file.transaction():  # raises where index and rows differ
-                sql = f"INSERT INTO \"{name}_fts\"(\"{name}_fts\", rank) VALUES('integrity-check', 1)"
+                sql = f'INSERT INTO "{name}_fts"("{name}_fts", rank) VALUES(\'integrity-check\', 1)'
                 agent.replica.file.writer.execute(sql)
 
 

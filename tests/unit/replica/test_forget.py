@@ -16,7 +16,7 @@ from tests.unit.replica.acts import Actor, acts, check, new_agent, present
 from tests.unit.views.notes import NOTES_DOMAIN
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(acts, st.data())
 def test_forgetting_any_subset_is_as_if_it_had_never_been(todo: list[Any], data: Any) -> None:
     agent, clock = new_agent()

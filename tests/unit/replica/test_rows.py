@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.replica.acts import Actor, acts, check, folded, new_agent, stored
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(acts, st.integers(0, 1 << 32))
 def test_rows_are_a_fold_in_any_order(todo: list[Any], seed: int) -> None:
     agent, clock = new_agent()

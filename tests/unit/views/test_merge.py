@@ -61,12 +61,12 @@ def test_order_and_duplicates_change_nothing(found: list[Any], chance: Any, agai
 def test_it_is_what_a_plain_reading_in_order_gives(found: list[Any]) -> None:
     held: dict[str, Any] = {}
     alive = False
-    for stamp, log, op, given in sorted(found, key=lambda one: one[:2]):
+    for _, _, op, wrote in sorted(found, key=lambda one: one[:2]):
         if op == Op.DELETE:
             held, alive = {}, False
             continue
         alive = alive or op == Op.ASSERT
-        held.update({name: value for name, value in given.items() if name != "first" or "first" not in held})
+        held.update({name: value for name, value in wrote.items() if name != "first" or "first" not in held})
     expected = (held.get("id"), held.get("text"), held.get("first"), held.get("size", 3)) if alive else None
     assert row(*(Placed(s, log, s, Write("notes", KEY, op, given)) for s, log, op, given in found)) == expected
 
@@ -104,6 +104,8 @@ def test_all_writes_of_one_event_count_in_its_own_order() -> None:
 
 @pytest.mark.parametrize(("text", "spoken"), [("new", 2), (None, 2)])
 def test_a_row_speaks_by_what_last_wrote_its_subject(text: str | None, spoken: int) -> None:
-    merged = merge(TABLE, [placed(1, Op.ASSERT, text="x"), placed(2, Op.UPDATE, text=text), placed(3, Op.UPDATE, size=1)])
+    merged = merge(
+        TABLE, [placed(1, Op.ASSERT, text="x"), placed(2, Op.UPDATE, text=text), placed(3, Op.UPDATE, size=1)]
+    )
     assert isinstance(merged, Merged)
     assert merged.seq == spoken

@@ -18,7 +18,6 @@ def ada(*domains: Domain, create: bool = False) -> Agent:
     return Agent.open("ada", create=create, domains=domains)
 
 
-
 def notes(agent: Agent) -> list[dict[str, Any]]:
     found = agent.replica.tables.select(agent.replica.registry.tables["notes"], {}, order="n")
     return [row.values for row in found]
@@ -157,7 +156,9 @@ def test_a_fold_that_raises_fails_the_command_whole_and_names_the_event() -> Non
     with ada(domain(**{"note.torn": (burst,)}), create=True) as agent:
         note = agent.record("note.written", {"text": "amber"})
         size = agent.verify().size
-        with pytest.raises(Rejected, match=rf"note\.torn failed on event {agent.log_id and 'b'}\w+/1.*nothing was recorded"):
+        with pytest.raises(
+            Rejected, match=rf"note\.torn failed on event {agent.log_id and 'b'}\w+/1.*nothing was recorded"
+        ):
             agent.record("note.torn", {}, entity=note.entity)
         assert agent.verify().size == size
         agent.record("note.changed", {"text": "birch"}, entity=note.entity)

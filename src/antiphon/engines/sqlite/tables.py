@@ -284,6 +284,17 @@ class SqliteMentions:
             return []
         return rows(self._file.reader, "SELECT log, seq FROM mentions WHERE what=? ORDER BY log, seq", (what,))
 
+    def ends(self, what: bytes) -> tuple[int, int] | None:
+        if not self._has_table():
+            return None
+        lowest, highest = (
+            self._file.reader.execute(
+                f"SELECT log FROM mentions WHERE what=? ORDER BY what {order}, log {order} LIMIT 1", (what,)
+            ).get
+            for order in ("ASC", "DESC")
+        )
+        return None if lowest is None else (lowest, highest)
+
     def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
         if self._has_table():
             self._file.writer.executemany("DELETE FROM mentions WHERE what=? AND log=? AND seq=?", mentions)
