@@ -29,7 +29,8 @@ from antiphon.query.cache import RowCache
 from antiphon.query.rows import Rows
 from antiphon.replica import archive, enrol, prove
 from antiphon.replica import forget as forgetting
-from antiphon.replica.core import Batch, Replica
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
 from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
 from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
@@ -639,11 +640,16 @@ class Agent:
         forgetting.note_copy(self.replica, str(place.resolve()), "snapshot")
         return place
 
-    def export(self, path: Path | str, *, good_only: bool = False) -> int:
+    def export(
+        self, path: Path | str, *, good_only: bool = False, damage: list[archive.Damaged] | None = None
+    ) -> int:
         """All events as plain JSON lines, or (a path ending in .archive) with the proofs; how many events.
 
-        With `good_only`, stops quietly at the first bad block of a damaged log instead of raising Corrupt.
+        With `good_only`, leaves out the bad blocks of a damaged log, listing them in `damage`, instead of raising
+        Corrupt.
         """
+        if good_only and damage is None:
+            damage = []
         place = Path(path)
         heads = [self.replica.head(self.record_of_agent.principal_log), *self._heads()]
         if place.suffix == ".archive":
@@ -652,7 +658,7 @@ class Agent:
                     prove.hand_out_checkpoint(self.replica, head.id)
             count = archive.write_archive(self.replica, heads, place)
         else:
-            count = archive.write_json_lines(self.replica, heads[1:], place, good_only=good_only)
+            count = archive.write_json_lines(self.replica, heads[1:], place, damage=damage)
         if not self.replica.file.read_only:
             forgetting.note_copy(self.replica, str(place.resolve()), "export")
         return count

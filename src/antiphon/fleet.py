@@ -25,7 +25,8 @@ from antiphon.model.event import Draft
 from antiphon.model.times import Time
 from antiphon.replica import enrol, prove
 from antiphon.replica import forget as forgetting
-from antiphon.replica.core import Batch, Replica
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
 from antiphon.views.domain import Domain
 
 OPEN_FILES_MAX: Final = 64

@@ -8,6 +8,7 @@ is not damaged can be exported.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,10 @@ from typing import Any
 import pytest
 
 from antiphon import Agent
+from antiphon.engines.sqlite import pages as pages_of
+from antiphon.engines.sqlite.logs import SEQ_BITS
 from antiphon.engines.sqlite.pages import decrypted_pages
+from antiphon.home import Home
 from antiphon.model.errors import (
     AntiphonError,
     Corrupt,
@@ -41,9 +45,9 @@ def _file(folder: Path, name: str = "ada") -> Path:
 def _make(folder: Path, count: int = 40, name: str = "ada") -> Path:
     """An agent with some memories, closed and settled."""
     with Agent.create(name, home=folder / "home") as agent:
-        for start in range(0, count, 20):
+        for start in range(0, count, 100):
             with agent.batch() as batch:
-                for number in range(start, start + 20):
+                for number in range(start, min(start + 100, count)):
                     batch.remember(f"the {number}th of many notes " + "word " * (number % 50), user="Grace")
         agent.replica.tidy()
         agent.replica.file.settle()
@@ -157,15 +161,22 @@ def test_cut_short(own_home: Path, keep: float) -> None:
     agent.replica.close()
 
 
+def _bytes_of_the_log(path: Path, folder: Path, rng: random.Random) -> list[int]:
+    """A byte in every third page that holds bodies or headers."""
+    key = Home.open(folder / "home").ring.get("file:ada")
+    view = pages_of._view_of(path, pages_of._images(path, key, "aegis"))
+    held = [number for number, owner in view.owner.items() if owner.startswith(("table frames", "table blocks"))]
+    return [(number - 1) * PAGE + rng.randrange(PAGE) for number in held[::3]]
+
+
 def test_flipped_bits_are_located_and_the_rest_is_exported(own_home: Path) -> None:
     path = _make(own_home, 1_100)
     good = path.read_bytes()
     rng = random.Random(4)
     outcomes: dict[str, int] = {"refused": 0, "located": 0, "elsewhere": 0}
     exported = []
-    for _ in range(14):
+    for at in [*(rng.randrange(len(good)) for _ in range(8)), *_bytes_of_the_log(path, own_home, rng)]:
         raw = bytearray(good)
-        at = rng.randrange(len(raw))
         raw[at] ^= 1 << rng.randrange(8)
         path.write_bytes(raw)
         try:
@@ -197,6 +208,36 @@ def test_flipped_bits_are_located_and_the_rest_is_exported(own_home: Path) -> No
     assert outcomes["elsewhere"] + outcomes["refused"]
     assert exported
     assert max(exported) >= 1_100
+
+
+def test_the_good_part_lies_on_both_sides_of_the_damage(own_home: Path) -> None:
+    """Five blocks, the second one damaged: the export has what lies before and behind."""
+    path = _make(own_home, 5_000)
+    key = Home.open(own_home / "home").ring.get("file:ada")
+    with Agent.open("ada", home=own_home / "home", read_only=True) as agent:
+        everything = agent.export(own_home / "all.jsonl")
+        place = agent.replica.head(agent.log_id).no << SEQ_BITS | 1_024
+    view = pages_of._view_of(path, pages_of._images(path, key, "aegis"))
+    raw = bytearray(path.read_bytes())
+    for number, owner in view.owner.items():
+        if owner == "table frames" and view.pages[number][0] == 0x0D:
+            rowids = [cell.rowid for cell in view.layout.cells(number, view.pages[number])]
+            if any(place <= rowid < place + 1_024 for rowid in rowids):
+                raw[(number - 1) * PAGE + 50] ^= 1
+                break
+    path.write_bytes(raw)
+    with Agent.open("ada", home=own_home / "home", read_only=True) as agent:
+        verdict = agent.verify()
+        assert not verdict.ok
+        with pytest.raises(AntiphonError):
+            agent.export(own_home / "refused.jsonl")
+        saved = agent.export(own_home / "good.jsonl", good_only=True)
+        assert everything - 3_072 <= saved < everything
+        lines = (own_home / "good.jsonl").read_text().splitlines()
+        seqs = {int(json.loads(line)["event"].rpartition("/")[2]) for line in lines}
+        assert verdict.first_bad is not None
+        assert seqs.isdisjoint(range(*verdict.first_bad))
+        assert max(seqs) > 4_096
 
 
 def test_every_method_on_a_damaged_file_raises_ours(own_home: Path) -> None:

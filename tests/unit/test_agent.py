@@ -258,6 +258,30 @@ def test_the_log_in_pieces(ada: Agent) -> None:
     assert ada.get("00000000-0000-0000-0000-000000000000") is None
 
 
+def test_what_another_opener_has_just_written_is_found_at_once(ada: Agent) -> None:
+    """A second opener shares nothing with the first but the file, as another process does."""
+    with Agent.open("ada", domains=[NOTES_DOMAIN], clock=ManualClock()) as other:
+        for at in range(30):
+            ours, theirs = (ada, other) if at % 2 else (other, ada)
+            made = ours.remember(f"boat n{at}", user=f"P{at}")
+            assert [hit.text for hit in theirs.recall(f"n{at}")] == [f"boat n{at}"]
+            assert row(theirs, made.entity)["content"] == f"boat n{at}"
+            assert theirs.event(made.event).decoded()["text"] == f"boat n{at}"
+            assert len(theirs.history(made.entity or "")) == 1
+            theirs.update(made.entity or "", text=f"ship n{at}")
+            assert [hit.text for hit in ours.recall(f"n{at}", user=f"P{at}")] == [f"ship n{at}"]
+            if at % 5 == 0:
+                ours.replica.tidy()
+            if at % 3 == 0:
+                theirs.forget(entity=made.entity)
+                assert ours.recall(f"n{at}") == []
+                for agent in (ada, other):
+                    agent.replica.clock.pass_ms(51)  # type: ignore[attr-defined]  # until then, what was read may be shown
+                assert ours.get(made.entity or "") is None
+                assert ours.history(made.entity or "") == []
+    assert ada.verify().ok
+
+
 def test_a_checkpoint_of_another_log_is_refused(ada: Agent) -> None:
     with pytest.raises(NotFound):
         ada.checkpoint()

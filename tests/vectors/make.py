@@ -23,7 +23,8 @@ from antiphon.model.note import Checkpoint, key_id, origin
 from antiphon.model.text import EntityIds, entity_text, event_text, id_text, natural_id
 from antiphon.replica import archive, enrol, prove
 from antiphon.replica import forget as forgetting
-from antiphon.replica.core import Batch, Replica
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
 from antiphon.views.domain import Registry
 from antiphon.world.clock import ManualClock
 from antiphon.world.entropy import SeededEntropy

@@ -70,8 +70,9 @@ def forget(
                 return _list_requests(session, agent, listed)
             events = tuple(dict.fromkeys(item["event"] for item in listed))
         events = tuple(event_id(agent, event) for event in events)
-        if not yes:
-            _ask(session, agent, _targets(agent, events, entity, person, older_than))
+        if not yes and not _agreed(session, _targets(agent, events, entity, person, older_than)):
+            out.aside("Nothing was forgotten.")
+            return 1
         with out.progress("forgetting"):
             done = agent.forget(events, entity=entity, person=person, older_than=older_than, reason=reason)
     _show_done(session, done)
@@ -121,7 +122,7 @@ def _targets(
     return found
 
 
-def _ask(session: Session, agent: Agent, targets: list[Event]) -> None:
+def _agreed(session: Session, targets: list[Event]) -> bool:
     if not _can_ask(session):
         raise errors.InvalidInput("forgetting cannot be undone: say --yes where nobody can be asked")
     screen = out.console(error=True)
@@ -135,8 +136,7 @@ def _ask(session: Session, agent: Agent, targets: list[Event]) -> None:
         screen.print(out.styled((f"{'':>8}  and {len(targets) - SHOWN_MAX:,} more", "dim")))
     count = "this event" if len(targets) == 1 else f"these {len(targets):,} events"
     question = f"Forget {count}, and what was derived from them? It cannot be undone."
-    if not click.confirm(question, err=True):
-        raise click.Abort
+    return bool(click.confirm(question, err=True))
 
 
 def _show_done(session: Session, done: Forgotten) -> None:

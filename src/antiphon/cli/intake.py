@@ -19,7 +19,7 @@ from antiphon.model import errors
 from antiphon.ops.imported import Imported
 from antiphon.ops.importing import Bad, Record, format_of, read
 from antiphon.replica.archive import adopt_archive
-from antiphon.replica.core import Batch
+from antiphon.replica.commit import Batch
 
 COMMIT_RECORDS: Final = 1_000
 COMMIT_CHARS: Final = 16 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,7 @@ from antiphon.model import errors
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
+    from antiphon.replica.archive import Damaged
 
 
 @verb("export", short_help="Write all events as JSON lines, or with their proofs.")
@@ -31,14 +32,14 @@ def export(session: Session, *, path: Path, good: bool) -> int:
     """
     if good and path.suffix == ".archive":
         raise errors.InvalidInput("an archive holds whole logs: with --good, write JSON lines (a PATH like ada.jsonl)")
-    damage: list[dict[str, Any]] = []
+    damage: list[Damaged] = []
     with session.agent(salvage=good) as agent:
         if str(path) == "-":
             return _print_events(agent)
         there = path.exists()
         try:
             with out.progress(f"writing {path.name}"):
-                count = _export_good(agent, path, damage) if good else agent.export(path)
+                count = agent.export(path, damage=damage if good else None)
         except BaseException:
             if not there:
                 with contextlib.suppress(OSError):
@@ -48,48 +49,23 @@ def export(session: Session, *, path: Path, good: bool) -> int:
         path.chmod(0o600)
     size = path.stat().st_size
     if session.as_json:
-        out.emit({"file": str(path), "events": count, "bytes": size, "damage": damage})
+        import msgspec
+
+        out.emit(
+            {
+                "file": str(path),
+                "events": count,
+                "bytes": size,
+                "damage": [msgspec.structs.asdict(item) for item in damage],
+            }
+        )
         return 0
     out.say(f"{path}: {count:,} events, {out.size(size)}", state="note" if damage else "ok")
     for item in damage:
-        out.aside(f"left out: events {item['first']:,} to {item['last']:,} of {item['log']}: {item['reason']}")
+        out.aside(f"left out: events {item.first:,} to {item.last:,} of {item.log}: {item.reason}")
     if out.is_terminal():
         out.aside("It is not encrypted: keep it where only you can read it.")
     return 0
-
-
-def _export_good(agent: Agent, path: Path, damage: list[dict[str, Any]]) -> int:
-    """Writes the events of every block that still hashes to the root it had when it was written; how many."""
-    import msgspec
-
-    from antiphon.engines.sqlite.file import translated
-    from antiphon.log.store import LogRole
-    from antiphon.log.tree import root_of
-    from antiphon.model.limits import BLOCK_LEAVES
-    from antiphon.model.text import id_text
-    from antiphon.replica.archive import as_json
-
-    replica, count = agent.replica, 0
-    with path.open("xb") as file:
-        for head in replica.heads_of(agent.record_of_agent.agent):
-            if head.role == LogRole.FOREIGN:
-                continue
-            for first in range(0, head.size, BLOCK_LEAVES):
-                last = min(first + BLOCK_LEAVES, head.size)
-                try:
-                    with translated(replica.file.path):
-                        block = replica.logs.block(head.no, first)
-                        hashes = replica.reader.hashes(head, first)
-                        if block is None or (block.root and root_of(hashes) != block.root):
-                            raise errors.Corrupt("its events do not hash to the root stored when they were written")
-                        lines = [msgspec.json.encode(as_json(e)) for e in replica.reader.events(head, first, last)]
-                except errors.AntiphonError as error:
-                    where = {"log": id_text(head.id), "first": first, "last": last - 1}
-                    damage.append({**where, "reason": str(error)})
-                    continue
-                file.write(b"".join(line + b"\n" for line in lines))
-                count += len(lines)
-    return count
 
 
 def _print_events(agent: Agent) -> int:

@@ -94,6 +94,8 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     code = code_of(error)
     if isinstance(error, click.Abort):
         message = "stopped; everything acknowledged is on disk"
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the line that ^C stands on is not ours
     elif isinstance(error, click.ClickException):
         message = error.format_message()
         if isinstance(error, click.UsageError) and error.ctx is not None:

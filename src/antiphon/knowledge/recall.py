@@ -284,7 +284,7 @@ def _scored(hit: Hit, best: float, now_ms: int) -> Hit:
 def _correct_first(
     index: TextIndex, tables: Iterable[Table], hits: list[Hit], question: Question, now_ms: int
 ) -> list[Hit]:
-    """Puts what corrects a hit right before it: the newest correction always, older ones where they match themselves."""
+    """Puts what corrects a hit right before it: the newest always, older corrections where they match themselves."""
     by_name = {table.name: table for table in tables}
     own = {(hit.table, hit.row.values[by_name[hit.table].key]): hit for hit in hits}
     out: dict[tuple[str, bytes], Hit] = {}

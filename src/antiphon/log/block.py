@@ -31,9 +31,10 @@ _LEAF_BYTES_MAX: Final = BODY_BYTES_MAX + HEADER_BYTES_MAX + 128
 _FAST: Final = zstandard.ZstdCompressionParameters.from_level(1, write_checksum=0, write_content_size=1)
 _DEEP: Final = zstandard.ZstdCompressionParameters.from_level(9, write_checksum=0, write_content_size=1)
 _SMALL: Final = zstandard.ZstdCompressionParameters.from_level(
-    15, source_size=2 * FRAME_BODY_BYTES, write_checksum=0, write_content_size=1
+    9, source_size=2 * FRAME_BODY_BYTES, write_checksum=0, write_content_size=1
 )
-"""With tables sized for a frame. On chat, level 9 without that hint is 6% larger, and inflating is equally fast."""
+"""With tables sized for a frame, 3% smaller on chat than without. Level 15 saves 1% more but, packing in the background
+of commits, costs them 1 µs of processor an event."""
 _PREFIX_BYTES_MAX: Final = 64
 _NIL: Final = b"\xc0"
 _local: Final = threading.local()

@@ -20,10 +20,19 @@ from antiphon.log import kinds, verify
 from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Part, ingest, parts_of
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model.errors import Corrupt, DiskFull, InvalidInput, NotFound, ProtocolViolation, Unavailable
+from antiphon.log.tree import HASH_BYTES, Frontier, root_of
+from antiphon.model.errors import (
+    AntiphonError,
+    Corrupt,
+    DiskFull,
+    InvalidInput,
+    NotFound,
+    ProtocolViolation,
+    Unavailable,
+)
 from antiphon.model.event import Event, Scope, decode_body, decode_header
 from antiphon.model.limits import BLOCK_LEAVES
-from antiphon.model.text import entity_text, event_text
+from antiphon.model.text import entity_text, event_text, id_text
 from antiphon.model.times import iso
 from antiphon.replica.core import Replica
 
@@ -241,16 +250,47 @@ def plain(value: object) -> object:
     return value
 
 
-def write_json_lines(replica: Replica, heads: Iterable[LogHead], path: Path, *, good_only: bool = False) -> int:
-    """Writes events as JSON lines, log by log; how many."""
+class Damaged(msgspec.Struct, frozen=True):
+    """A block that an export left out: its log, its first and last seq, and what is wrong with it."""
+
+    log: str
+    first: int
+    last: int
+    reason: str
+
+
+def write_json_lines(
+    replica: Replica, heads: Iterable[LogHead], path: Path, *, damage: list[Damaged] | None = None
+) -> int:
+    """Writes events as JSON lines, log by log; how many. Every block is hashed again before it is written.
+
+    Without `damage` raises Corrupt at the first bad block; with it, leaves bad blocks out and lists them there.
+    """
     count = 0
     with _new_file(path) as file:
         for head in heads:
-            try:
-                for event in replica.reader.events(head):
-                    file.write(msgspec.json.encode(as_json(event)) + b"\n")
-                    count += 1
-            except (Corrupt, Unavailable):
-                if not good_only:
-                    raise
+            for first in range(0, head.size, BLOCK_LEAVES):
+                last = min(first + BLOCK_LEAVES, head.size)
+                try:
+                    lines = _checked_lines(replica, head, first, last)
+                except AntiphonError as error:
+                    if damage is None:
+                        raise
+                    damage.append(Damaged(id_text(head.id), first, last - 1, str(error)))
+                    continue
+                file.write(b"".join(line + b"\n" for line in lines))
+                count += len(lines)
     return count
+
+
+def _checked_lines(replica: Replica, head: LogHead, first: int, last: int) -> list[bytes]:
+    """The events of one block as JSON, once the block has proved to be the one that was written."""
+    with translated(replica.file.path):
+        block = replica.logs.block(head.no, first)
+        root = b"" if block is None else block.root
+        if not root:  # the open block: its subtrees are the low end of the frontier
+            rest = head.size % BLOCK_LEAVES
+            root = Frontier(rest, head.frontier[: HASH_BYTES * rest.bit_count()]).root()
+        if root_of(replica.reader.hashes(head, first)[: last - first]) != root:
+            raise Corrupt(f"events {first} to {last - 1} do not hash to the root they had when they were written")
+        return [msgspec.json.encode(as_json(event)) for event in replica.reader.events(head, first, last)]

@@ -25,7 +25,8 @@ from antiphon.log.tree import Frontier
 from antiphon.model.errors import Conflict, NotFound
 from antiphon.model.event import Draft
 from antiphon.model.text import id_text
-from antiphon.replica.core import Batch, Replica
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
 
 
 class NewPrincipal(msgspec.Struct, frozen=True):

@@ -18,7 +18,8 @@ from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Draft, Event, Role
 from antiphon.model.text import event_text, id_text
-from antiphon.replica.core import Batch, Replica
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
 from antiphon.replica.enrol import follow_log
 from antiphon.views.maintain import RowKey
 from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source

@@ -49,12 +49,12 @@ class GroupCommit(Generic[Work, Result]):
     def submit(self, work: Work) -> Result:
         """The result of the work, once it is committed. Raises what it raised."""
         job: Job[Work, Result] = Job(work)
-        with self._guard:
-            self._queue.append(job)
-            leads = self._leader is None
-            if leads:
-                self._leader = job
         try:
+            with self._guard:
+                self._queue.append(job)
+                leads = self._leader is None
+                if leads:
+                    self._leader = job
             if not leads:
                 job.wake.acquire()  # done by another, or ours to lead
             while not job.done:
@@ -77,18 +77,17 @@ class GroupCommit(Generic[Work, Result]):
                 if self._leader is not None:
                     self._leader.wake.release()
 
-    def _take(self) -> list[Job[Work, Result]]:
-        jobs: list[Job[Work, Result]] = []
+    def _take(self, jobs: list[Job[Work, Result]]) -> None:
         size = 0
         with self._guard:
             while self._queue and (not jobs or size + self._weight(self._queue[0].work) <= limits.COMMIT_EVENTS_MAX):
                 jobs.append(self._queue.popleft())
                 size += self._weight(jobs[-1].work)
-        return jobs
 
     def _commit_group(self) -> None:
-        jobs = self._take()
+        jobs: list[Job[Work, Result]] = []
         try:
+            self._take(jobs)
             self._run(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the caller of that job
             if len(jobs) == 1:

@@ -1,10 +1,13 @@
 """Signatures by one strict rule; statements in one encoding; keys that show nothing of themselves."""
 
+from hashlib import sha512
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.identity import signing
 from antiphon.identity.signing import SigningKey, Statement, decode_statement, is_signed
 from antiphon.model.errors import ProtocolViolation
 from tests.second import ed25519, reader
@@ -74,6 +77,19 @@ def test_points_of_small_order_sign_nothing(point: bytes) -> None:
     assert not is_signed(b"m", point + mark[32:], KEY.public)
 
 
+def test_the_rule_is_our_own_and_not_that_of_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the library ever take what it refuses today, we still do not."""
+    monkeypatch.setattr(signing, "crypto_sign_open", lambda signed, key: b"")
+    mark = KEY.sign(b"m")
+    assert is_signed(b"m", mark, KEY.public)
+    for point in SMALL + OTHER_SPELLINGS:
+        assert not is_signed(b"m", mark, point)
+        assert not is_signed(b"m", point + mark[32:], KEY.public)
+    for s in (L, L + 1, (1 << 256) - 1):
+        assert not is_signed(b"m", mark[:32] + s.to_bytes(32, "little"), KEY.public)
+    assert is_signed(b"m", mark[:32] + (L - 1).to_bytes(32, "little"), KEY.public)
+
+
 def test_s_has_one_spelling() -> None:
     mark = KEY.sign(b"m")
     s = int.from_bytes(mark[32:], "little")
@@ -88,7 +104,7 @@ def test_a_key_with_a_part_of_small_order_is_not_multiplied_away() -> None:
     torsion = ed25519.decode(next(point for point in SMALL if encode(times(4, ed25519.decode(point))) != IDENTITY))
     r = 12_345
     commitment = encode(add(times(r, BASE), torsion))
-    k = int.from_bytes(__import__("hashlib").sha512(commitment + KEY.public + b"m").digest(), "little") % L
+    k = int.from_bytes(sha512(commitment + KEY.public + b"m").digest(), "little") % L
     mark = commitment + ((r + k * scalar) % L).to_bytes(32, "little")
     assert prefix
     assert not is_signed(b"m", mark, KEY.public)

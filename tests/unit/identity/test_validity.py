@@ -103,6 +103,7 @@ def test_what_hangs_on_a_missing_link_does_not_count(missing: int) -> None:
         (LOG2, 8, {LOG3}),
         (HOME, 2, {LOG1, LOG2, LOG3}),
     ],
+    ids=["one-6", "one-5", "one-0", "two-9", "two-8", "home-2"],
 )
 def test_a_revocation_cuts_and_all_that_grew_from_there(log: bytes, size: int, lost: set[bytes]) -> None:
     found = stand([*CHAIN, Evidence(revocation(log, size), HOME, 20)])

@@ -174,3 +174,11 @@ def test_a_shared_tail_grows_on(log: Written, other: Store) -> None:
     follower.take()
     assert other.logs.block(follower.head.no, 0).seeds == log.load(0).seeds
     assert verify_log(follower.head, follower.seen().load, block_roots=follower.seen().roots()).ok
+
+
+def test_stamps_that_go_back_are_refused(log: Written, other: Store) -> None:
+    log.say(2)
+    log.head.hlc, log.now_ms = 5, 1
+    log.say(1)
+    with pytest.raises(ProtocolViolation, match="before the one it follows"):
+        Follower(other, log).take()

@@ -159,11 +159,19 @@ def check(agent: Agent, clock: ManualClock, *, chance: Random | None = None) -> 
     _check_text(agent, rows)
     _check_history(agent, events)
     assert agent.verify().ok
+    _check_mentions(agent, events)
     for name, table in agent.replica.registry.tables.items():
         if table.fulltext is not None and agent.replica.tables.exists(table):
             with agent.replica.file.transaction():  # raises where index and rows differ
                 sql = f'INSERT INTO "{name}_fts"("{name}_fts", rank) VALUES(\'integrity-check\', 1)'
                 agent.replica.file.writer.execute(sql)
+
+
+def _check_mentions(agent: Agent, events: list[Event]) -> None:
+    reader = agent.replica.file.reader
+    if reader.execute("SELECT 1 FROM sqlite_schema WHERE name='mentions'").get:
+        mentioning = {seq for (seq,) in reader.execute("SELECT DISTINCT seq FROM mentions")}
+        assert mentioning <= {event.seq for event in events}, "what is gone mentions nobody"
 
 
 def _check_text(agent: Agent, rows: dict[str, dict[bytes, Any]]) -> None:

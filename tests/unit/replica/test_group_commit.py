@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from antiphon import Agent, LimitExceeded
+from antiphon import Agent, LimitExceeded, verify_proof
 from antiphon.log.append import Appended
 from antiphon.model.event import Event
-from antiphon.replica.core import Batch, CommitJob
+from antiphon.replica.commit import Batch, CommitJob
 from antiphon.replica.group import GroupCommit, Job
 from antiphon.views.commands import draft_of
 from antiphon.views.domain import Write
+from antiphon.world.clock import ManualClock
 from tests.unit.views.notes import Torn, domain
 
 
@@ -81,6 +82,22 @@ def test_reading_while_others_write_pack_and_forget(ada: Agent) -> None:
             stop.set()
         assert all(reader.result(timeout=60) for reader in readers)
     assert ada.verify().ok
+
+
+def test_a_block_that_another_process_packs_between_two_reads_of_it(ada: Agent) -> None:
+    def fill(agent: Agent, first: int, last: int) -> None:
+        with agent.batch() as batch:
+            for at in range(first, last):
+                batch.remember(f"n{at} " + "x" * 400)
+        agent.replica.tidy(runs_min=1)
+
+    fill(ada, 0, 100)
+    with Agent.open("ada", domains=[domain()], clock=ManualClock()) as reader:  # its clock stands: nothing looks stale
+        assert reader.event("0").decoded()["text"].startswith("n0 ")
+        fill(ada, 100, 150)  # the last frame of bodies is cut anew
+        assert reader.event("99").decoded()["text"].startswith("n99 ")
+        assert reader.event("149").decoded()["text"].startswith("n149 ")
+        assert verify_proof(reader.prove("120")).seq == 120
 
 
 def queued(agent: Agent, *batches: Batch) -> list[CommitJob]:

@@ -26,6 +26,8 @@ _TREE_TYPES: Final = frozenset({_TABLE_LEAF, _TABLE_INNER, _INDEX_LEAF, _INDEX_I
 _ZSTD_MAGIC: Final = zstandard.FRAME_HEADER
 _BLOCK_MASK: Final = ~1_023
 _INFLATED_BYTES_MAX: Final = 1 << 28
+_LEFTOVER_BYTES_MIN: Final = 4
+"""Fewer bytes than the smallest cell has are what is left between cells, not a cell."""
 
 
 class Leftover(NamedTuple):
@@ -284,6 +286,10 @@ class _View:
             if data[self.layout.head_at(number)] == _TABLE_INNER:
                 waiting.append(struct.unpack_from(">I", data, self.layout.head_at(number) + 8)[0])
 
+    def holds_numbers(self, number: int) -> bool:
+        """Whether a page's cells are page and row numbers alone: the inner pages of tables."""
+        return self.pages[number][self.layout.head_at(number)] == _TABLE_INNER and "overflow" not in self.owner[number]
+
     def payload(self, cell: _Cell, data: bytes) -> bytes:
         found = data[cell.payload_at : cell.payload_at + cell.local_bytes]
         following = cell.overflow
@@ -360,8 +366,9 @@ def _view_of(path: Path, images: list[_Image]) -> _View:
 def free_space(path: Path, key: bytes, cipher: str = "aegis") -> FreeSpace:
     """What in the file's free space is not zero: free pages, gaps and free blocks of b-trees, slack behind overflow.
 
-    Numbers alone (stale page and cell numbers that SQLite leaves in its own tables) are no leftovers. Call it on a
-    settled file; frames of the write-ahead log are not free space and are not looked at. *Cost*: reads every page.
+    Numbers alone (stale page, row and cell numbers that SQLite leaves in its own tables) are no leftovers, nor are
+    fewer bytes than make a cell. Call it on a settled file; frames of the write-ahead log are not free space and are
+    not looked at. *Cost*: reads every page.
     """
     images = _images(path, key, cipher)
     view = _view_of(path, images)
@@ -375,7 +382,7 @@ def free_space(path: Path, key: bytes, cipher: str = "aegis") -> FreeSpace:
                 span = _without_page_numbers(span, view.count)
             elif at == 0 and "overflow" not in owner and owner != "free page":
                 span = _without_pointers(span, view.layout.usable)
-            if span.strip(b"\0"):
+            if len(span.strip(b"\0")) >= _LEFTOVER_BYTES_MIN and not (at == 0 and view.holds_numbers(number)):
                 leftovers.append(Leftover(f"page {number} ({owner}), bytes {start} to {end}", span))
     lost = set(view.pages).difference(view.owner)
     leftovers += [
@@ -423,10 +430,10 @@ def _has_dirty_gap(connection: apsw.Connection) -> bool:
         data = main.read((number - 1) * page_bytes, page_bytes) or _unwritten(path, number, page_bytes)
         head = 100 if number == 1 else 0
         kind = data[head]
-        if kind in _TREE_TYPES:
+        if kind in _TREE_TYPES and kind != _TABLE_INNER:
             count, start = struct.unpack_from(">HH", data, head + 3)
             gap = data[head + (8 if kind in (_TABLE_LEAF, _INDEX_LEAF) else 12) + 2 * count : start or len(data)]
-            if gap.strip(b"\0") and _without_pointers(gap, len(data)).strip(b"\0"):
+            if gap.strip(b"\0") and len(_without_pointers(gap, len(data)).strip(b"\0")) >= _LEFTOVER_BYTES_MIN:
                 return True
     return False
 

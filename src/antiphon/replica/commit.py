@@ -1,0 +1,317 @@
+"""Room `replica` (imports all below it): writing to one open file: append, fold and feed in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from antiphon.engines.sqlite import fulltext, pages
+from antiphon.engines.sqlite.file import rows
+from antiphon.identity.signing import SigningKey
+from antiphon.log.append import Appended
+from antiphon.log.kinds import ERASURE_REQUESTED, SYSTEM_KINDS
+from antiphon.log.store import LogHead, LogRole
+from antiphon.model import limits
+from antiphon.model.errors import Conflict, Unavailable
+from antiphon.model.event import NEW, Draft, Role
+from antiphon.model.limits import BLOCK_LEAVES
+from antiphon.model.text import id_text
+from antiphon.replica.group import GroupCommit, Job
+from antiphon.replica.stored import Stored
+from antiphon.views.feed import OutboxEntry
+from antiphon.views.maintain import RowKey
+from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
+
+
+class Batch(msgspec.Struct):
+    """What one caller wants appended to one log. `values` are the decoded bodies, None to decode them."""
+
+    log: bytes
+    drafts: list[Draft]
+    values: list[Any]
+
+
+CommitJob = Job[Batch, Appended]
+
+
+class Writer(Stored):
+    """Commits to the logs of one open file, and what forgetting needs of the same transaction."""
+
+    def __init__(self, *args: Any, **world: Any) -> None:
+        super().__init__(*args, **world)
+        self._group: GroupCommit[Batch, Appended] = GroupCommit(self._run, lambda batch: len(batch.drafts))
+
+    def signer(self, head: LogHead) -> SigningKey:
+        """The key that signs a log's checkpoints."""
+        found = self._signers.get(head.id)
+        if found is None:
+            found = SigningKey(self.keys.get(f"log:{head.id.hex()}"))
+            if len(self._signers) > 4_096:
+                self._signers.clear()
+            self._signers[head.id] = found
+        return found
+
+    def add_log(self, owner: bytes, key: SigningKey, log_id: bytes, *, role: LogRole = LogRole.OWN) -> LogHead:
+        """A new, empty log in this file. Call inside a transaction; its key must be in the key store already."""
+        head = LogHead(0, log_id, owner, key.public, role)
+        self.logs.save_head(head)
+        self._heads[head.id] = self._heads_by_no[head.no] = head
+        self._signers[log_id] = key
+        return head
+
+    def commit(self, batch: Batch) -> Appended:
+        """Appends, folds and feeds; on disk when it returns. Threads that call at once share a transaction.
+
+        The result's `first` and `headers` are those of this batch alone.
+        """
+        return self._group.submit(batch)
+
+    def _run(self, jobs: list[CommitJob]) -> None:
+        by_log: dict[bytes, list[CommitJob]] = {}
+        for job in jobs:
+            by_log.setdefault(job.work.log, []).append(job)
+        batches = []
+        for log, mine in by_log.items():
+            if len(mine) == 1:
+                batches.append(mine[0].work)
+                continue
+            drafts = [draft for job in mine for draft in job.work.drafts]
+            values = [value for job in mine for value in job.work.values]
+            batches.append(Batch(log, drafts, values))
+        done: list[Appended] = []
+        try:
+            with self.transaction():
+                done = [self.append_in_transaction(batch) for batch in batches]
+        except BaseException as error:
+            if isinstance(error, Exception) or not self._is_stored(done):
+                raise
+            self._hand_out(by_log, done)  # interrupted after the commit: nobody may commit these again
+            raise
+        self._hand_out(by_log, done)
+        self._scrub_after_commit()
+
+    def _is_stored(self, done: list[Appended]) -> bool:
+        stored = self.logs.head(done[-1].head.id) if done else None
+        return stored is not None and stored.note == done[-1].head.note
+
+    @staticmethod
+    def _hand_out(by_log: dict[bytes, list[CommitJob]], done: list[Appended]) -> None:
+        for mine, appended in zip(by_log.values(), done, strict=True):
+            at = 0
+            for job in mine:
+                end = at + len(job.work.drafts)
+                job.result = Appended(
+                    appended.head, appended.first + at, 0, appended.headers[at:end], appended.bodies[at:end]
+                )
+                job.done = True
+                at = end
+
+    def commit_all(self, batches: list[Batch]) -> list[Appended]:
+        """Appends to several logs in one transaction; all or nothing. Results leave the log's own events out."""
+        with self.transaction():
+            done = [self.append_in_transaction(batch) for batch in batches]
+        self._scrub_after_commit()
+        return done
+
+    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = ()) -> Appended:
+        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry."""
+        head = self._heads.get(batch.log)
+        if head is None:
+            head = self.head(batch.log)
+        if head.role != LogRole.OWN:
+            raise Conflict(
+                f"the log {id_text(head.id)} is not written here any more: this file is a copy or a restored backup",
+                log=id_text(head.id),
+            )
+        if not self._settled:
+            self._settle_views()
+        before = self.state.events
+        now_ms = self.clock.now_ms()
+        appended = self._appender.append(head, batch.drafts, now_ms=now_ms, signer=self.signer(head))
+        self._heads[head.id] = self._heads_by_no[head.no] = appended.head
+        self._moved()
+        self.state.events += len(appended.headers)
+        self.state.commits += 1
+        skip = appended.system
+        if skip:
+            appended = Appended(
+                appended.head, appended.first + skip, skip, appended.headers[skip:], appended.bodies[skip:]
+            )
+        self._index_mentions(appended)
+        touched = self.views.apply(
+            self.state,
+            appended.head,
+            first=appended.first,
+            headers=appended.headers,
+            bodies=appended.bodies,
+            values=batch.values,
+            created=[draft.entity == NEW for draft in batch.drafts],
+        )
+        if skip:
+            touched |= self._restamp(appended.head)
+        if self._others:
+            self._leave_behind(before, appended)
+        self._feed(
+            OutboxEntry(
+                [(appended.head.no, appended.first - skip, len(appended.headers) + skip)],
+                sorted({*touched, *rows}),
+                self.state.commits,
+                self.state.next_row,
+            )
+        )
+        if appended.first // BLOCK_LEAVES != appended.head.size // BLOCK_LEAVES:
+            self._loose = True
+        if len(appended.headers) > limits.FULLTEXT_INLINE_EVENTS_MAX:
+            self._loose = True
+        else:
+            self._index_inline(2 * limits.FULLTEXT_INLINE_EVENTS_MAX)
+        return appended
+
+    def _settle_views(self) -> None:
+        """Before an append, once what another process did was read: leaves alone what newer code folds by now, folds
+        again what a process that does not know a domain has left behind, and notes which domains are not known here.
+        """
+        folded = dict(self.state.folded)
+        for name in self.views.live:
+            stored = folded.setdefault(name, self.registry.fingerprints[name])
+            if stored != self.registry.fingerprints[name]:
+                self.views.live -= {name}
+            elif name in self.state.behind:
+                self.refold(name)
+        if folded.keys() != self.state.folded.keys():
+            self.state.folded = {**folded, **self.state.folded}
+            self._save_state()
+        self._others = tuple(self.state.folded.keys() - self.views.live - self.state.behind.keys())
+        self._settled = True
+
+    def _leave_behind(self, before: int, appended: Appended) -> None:
+        """Notes domains not known here as behind, unless the events cannot be theirs."""
+        known = {kind.name for name in self.views.live for kind in self.registry.domains[name].kinds}
+        reset = appended.system  # a clock reset may have changed the order of anyone's events
+        if not reset and all(header.kind in known or header.kind in SYSTEM_KINDS for header in appended.headers):
+            return
+        for name in self._others:
+            self.state.behind.setdefault(name, before)
+        self._others = ()
+        self._save_state()
+
+    def _feed(self, entry: OutboxEntry) -> None:
+        writer = self.file.writer
+        writer.execute("INSERT INTO outbox VALUES(?,?)", (self.state.version, msgspec.msgpack.encode(entry)))
+        if self.state.commits % 1_024 == 0:
+            writer.execute(
+                "DELETE FROM outbox WHERE version <= "
+                "(SELECT version FROM outbox ORDER BY version DESC LIMIT 1 OFFSET ?)",
+                (limits.OUTBOX_COMMITS_MAX,),
+            )
+
+    def _index_inline(self, rows_max: int) -> None:
+        for table in self.registry.tables.values():
+            if table.fulltext is not None and self.state.next_row.get(table.name, 1) - 1 > 0:
+                behind = self.state.next_row[table.name] - 1 - fulltext.indexed(self.file, table)
+                if 0 < behind <= rows_max:
+                    fulltext.catch_up(self.file, table, rows_max=rows_max)
+
+    def _index_mentions(self, appended: Appended) -> None:
+        mentions: list[tuple[bytes, int, int]] = []
+        no = appended.head.no
+        for at, header in enumerate(appended.headers):
+            if header.about is not None:
+                mentions += [(of_person(person), no, appended.first + at) for person in header.about]
+            if header.refs is not None:
+                mentions += [
+                    (of_source(ref.log, ref.seq), no, appended.first + at)
+                    for ref in header.refs
+                    if ref.role == Role.SOURCE
+                ]
+            if header.kind == ERASURE_REQUESTED:
+                mentions.append((OF_REQUESTS, no, appended.first + at))
+        if mentions:
+            self.mentions.add(mentions)
+
+    def _restamp(self, head: LogHead) -> set[RowKey]:
+        """After a clock reset: computes again the rows of several events whose order may have changed."""
+        touched: set[RowKey] = set()
+        cut = head.resets[-1][1]
+        found = rows(self.file.reader,
+            "SELECT DISTINCT m.what FROM mentions m WHERE m.log=? AND m.what >= x'01' AND m.what < x'02'", (head.no,)
+        ) if self._has("mentions") else []  # fmt: skip
+        for (what,) in found:
+            for no, seq in self.mentions.find(what):
+                event = self._event_or_none(no, seq)
+                if event is not None and event.header.hlc >= cut:
+                    touched |= {key for key in self.views.keys_of(event) if of_entity(key[1]) == what}
+        return {key for key in touched if self.views.recompute(self.state, key)}
+
+    def refold(self, domain: str) -> int:
+        """Drops a domain's tables and folds them again from the logs; how many events were read."""
+        with self.transaction():
+            heads = [head for head in self._heads_by_no.values() if head.role != LogRole.FOREIGN]
+            count = self.views.refold(self.state, domain, heads)
+            self.state.behind.pop(domain, None)
+            self.state.folded[domain] = self.registry.fingerprints[domain]
+            self._save_state()
+            self._feed_more([])
+        self._moved()
+        return count
+
+    def drop_unknown_tables(self) -> None:
+        """Inside a transaction that forgets: drops tables that this process cannot compute again.
+
+        Whoever knows their domain folds them again at the next write or open, without what was forgotten.
+        """
+        live = {table.name for name in self.views.live for table in self.registry.domains[name].tables}
+        for name in self.tables.drop_all_but(live):
+            self.state.next_row.pop(name, None)
+        for name in self.state.folded.keys() - self.views.live:
+            self.state.behind.setdefault(name, self.state.events)
+        self._save_state()
+
+    def feed_rows(self, rows: list[RowKey]) -> None:
+        """Inside a transaction: adds rows to this commit's feed entry."""
+        self._feed_more(rows)
+
+    def _feed_more(self, rows: list[RowKey]) -> None:
+        version = self.state.version
+        raw = self.file.writer.execute("SELECT entry FROM outbox WHERE version=?", (version,)).get
+        entry = OutboxEntry([], []) if raw is None else msgspec.msgpack.decode(raw, type=OutboxEntry)
+        entry.rows = sorted({*entry.rows, *rows})
+        entry.commits, entry.next_row = self.state.commits, self.state.next_row
+        self.file.writer.execute(
+            "INSERT INTO outbox VALUES(?,?) ON CONFLICT(version) DO UPDATE SET entry=excluded.entry",
+            (version, msgspec.msgpack.encode(entry)),
+        )
+
+    def scrub_later(self) -> None:
+        """Inside a transaction that forgets: notes that traces may be left, until a scrub has succeeded."""
+        self.state.scrub_pending = True
+        self._save_state()
+
+    def settle_after_erasure(self, *, file_bytes_max: int | None = None) -> bool:
+        """Clears what is left of the forgotten in write-ahead log and free space; False when it stays pending: a
+        reader holds it back, there is no room, or the file needs rewriting and is larger than `file_bytes_max`
+        (SCRUB_FILE_BYTES_MAX when not given).
+        """
+        if file_bytes_max is None:
+            file_bytes_max = limits.SCRUB_FILE_BYTES_MAX
+        with contextlib.suppress(Unavailable):
+            if self.file.settle() and pages.wipe(self.file, file_bytes_max=file_bytes_max):
+                with self.transaction():
+                    self.state.scrub_pending = False
+                    self._save_state()
+                return True
+        return False
+
+    def scrub_if_pending(self, *, file_bytes_max: int | None = None) -> bool:
+        """Settles what an erasure has left pending, whatever the file's size when told so; whether nothing is left."""
+        if not self.state.scrub_pending and not self._stored_state().scrub_pending:
+            return True
+        return self.settle_after_erasure(file_bytes_max=file_bytes_max)
+
+    def _scrub_after_commit(self) -> None:
+        """The next write after a reader has left settles what it held back; large files wait for a scrub by hand."""
+        if self.state.scrub_pending and self.file.path.stat().st_size <= limits.SCRUB_FILE_BYTES_MAX:
+            self.settle_after_erasure()
