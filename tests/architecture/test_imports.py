@@ -122,6 +122,4 @@ def test_a_module_says_which_room_it_is_in(module: Path) -> None:
     if module.parent == SOURCE:  # the package itself and the façades: a docstring is enough
         return
     room = room_of(module)
-    assert re.match(rf"Room `{room}\b", text), (
-        f"{name_of(module)}: begin with: Room `{room}` (what it may import): …"
-    )
+    assert re.match(rf"Room `{room}\b", text), f"{name_of(module)}: begin with: Room `{room}` (what it may import): …"

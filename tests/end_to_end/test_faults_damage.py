@@ -23,7 +23,7 @@ import pytest
 from antiphon import Agent
 from antiphon.engines.sqlite import pages as pages_of
 from antiphon.engines.sqlite.logs import SEQ_BITS
-from antiphon.engines.sqlite.pages import decrypted_pages
+from antiphon.engines.sqlite.rawpages import decrypted_pages
 from antiphon.home import Home
 from antiphon.model.errors import (
     AntiphonError,

@@ -237,8 +237,7 @@ def _in_table(index: TextIndex, table: Table, question: Question, query: str, no
     found = dict(index.match(table, query, terms=terms, values=values, limit=limit))
     rows = index.rows(table, list(found))
     return [
-        Hit(table.name, row, _text_of(table, row), row.values[spec.time] or 0, 0.0, found[n])
-        for n, row in rows.items()
+        Hit(table.name, row, _text_of(table, row), row.values[spec.time] or 0, 0.0, found[n]) for n, row in rows.items()
     ]
 
 

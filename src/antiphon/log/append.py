@@ -12,8 +12,8 @@ from antiphon.log.seeds import SEED_BYTES, Seeds
 from antiphon.log.store import BlockRow, LogHead, LogStore, RunRow
 from antiphon.log.tree import Frontier
 from antiphon.model import hlc, limits
-from antiphon.model.errors import Corrupt, LimitExceeded
-from antiphon.model.event import HEADER_VERSION, Draft, Header, encode_header
+from antiphon.model.errors import Corrupt, InvalidInput, LimitExceeded
+from antiphon.model.event import HEADER_VERSION, Draft, Header, encode_header, header_fault
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.note import Checkpoint
 from antiphon.model.text import EntityIds
@@ -111,6 +111,10 @@ class Appender:
                     draft.refs,
                 )
             )
+            if draft.about is not None or draft.refs is not None or draft.circle is not None:
+                fault = header_fault(headers[-1])
+                if fault:
+                    raise InvalidInput(f"this event would have {fault}")
             stamp += 1
             seq += 1
         return headers

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 import zstandard
 
+from antiphon.engines.sqlite.file import translated
 from antiphon.identity.signing import decode_statement
 from antiphon.log import kinds, verify
 from antiphon.log.block import pack_run, unpack_run

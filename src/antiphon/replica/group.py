@@ -1,7 +1,7 @@
 """Room `replica` (imports all below it): group commit: threads that commit at once share one transaction.
 
-Whoever finds nobody leading leads: it takes everything that waits, commits it, wakes those whose jobs are done, and hands
-the lead to the first of those who came meanwhile.
+Whoever finds nobody leading leads: it takes everything that waits, commits it, wakes those whose jobs are done, and
+hands the lead to the first of those who came meanwhile.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Job(Generic[Work, Result]):
 class GroupCommit(Generic[Work, Result]):
     """Runs jobs in groups, one group at a time, in the order in which they came.
 
-    `run` commits a group, all or nothing, and sets every job's `result` and `done`; when it raises for a group of several,
-    each is run alone, so that one bad job fails alone. `weight` is a job's number of events.
+    `run` commits a group, all or nothing, and sets every job's `result` and `done`; when it raises for a group of
+    several, each is run alone, so that one bad job fails alone. `weight` is a job's number of events.
     """
 
     def __init__(self, run: Callable[[list[Job[Work, Result]]], None], weight: Callable[[Work], int]) -> None:

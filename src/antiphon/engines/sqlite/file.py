@@ -69,7 +69,7 @@ def translate(error: apsw.Error, path: Path) -> errors.AntiphonError:
             return errors.Unavailable(f"{path}: {type(error).__name__}: {error}", **where)
 
 
-class translated:  # noqa: N801  # used like a function
+class translated:  # used like a function
     """Turns the driver's exceptions into ours, in a `with` block."""
 
     __slots__ = ("_path",)

@@ -8,7 +8,6 @@ of overwritten or truncated bytes (flash wear levelling, file system journals) i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,18 @@ import apsw
 import zstandard
 
 from antiphon.engines.sqlite.file import SqliteFile, translated
+from antiphon.engines.sqlite.rawpages import (
+    FRAME_HEADER,
+    WAL_HEADER,
+    Image,
+    RawFile,
+    images_of,
+    opened,
+    place_of,
+    unwritten,
+)
 from antiphon.model.errors import Corrupt
 
-_WAL_HEADER, _FRAME_HEADER = 32, 24
 _TABLE_LEAF, _TABLE_INNER, _INDEX_LEAF, _INDEX_INNER = 0x0D, 0x05, 0x0A, 0x02
 _TREE_TYPES: Final = frozenset({_TABLE_LEAF, _TABLE_INNER, _INDEX_LEAF, _INDEX_INNER})
 _ZSTD_MAGIC: Final = zstandard.FRAME_HEADER
@@ -45,14 +53,6 @@ class FreeSpace(NamedTuple):
     leftovers: list[Leftover]
 
 
-class _Image(NamedTuple):
-    """One stored version of one page; `frame` is its place in the write-ahead log, None in the main file."""
-
-    number: int
-    frame: int | None
-    data: bytes
-
-
 class _Cell(NamedTuple):
     start: int
     end: int
@@ -62,102 +62,6 @@ class _Cell(NamedTuple):
     payload_bytes: int
     local_bytes: int
     overflow: int
-
-
-# -- reading through the cipher --------------------------------------------------------------------------------------
-
-
-class _Methods(ctypes.Structure):
-    _fields_ = [
-        ("version", ctypes.c_int),
-        ("close", ctypes.c_void_p),
-        (
-            "read",
-            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64),
-        ),
-        ("write", ctypes.c_void_p),
-        ("truncate", ctypes.c_void_p),
-        ("sync", ctypes.c_void_p),
-        ("size", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64))),
-    ]
-
-
-class _File(ctypes.Structure):
-    _fields_ = [("methods", ctypes.POINTER(_Methods))]
-
-
-class _Raw:
-    """One open file of a connection, read through its cipher."""
-
-    def __init__(self, connection: apsw.Connection, which: int) -> None:
-        found = ctypes.c_void_p()
-        connection.file_control("main", which, ctypes.addressof(found))
-        self._file = found.value
-        methods = None if not self._file else ctypes.cast(self._file, ctypes.POINTER(_File)).contents.methods
-        self._methods = methods.contents if methods else None
-
-    def bytes_long(self) -> int:
-        if self._methods is None:
-            return 0
-        size = ctypes.c_int64()
-        return size.value if not self._methods.size(self._file, ctypes.byref(size)) else 0
-
-    def read(self, at: int, count: int) -> bytes | None:
-        """The bytes there, None when they do not decrypt."""
-        assert self._methods is not None
-        into = ctypes.create_string_buffer(count)
-        return into.raw if not self._methods.read(self._file, into, count, at) else None
-
-
-@contextlib.contextmanager
-def _opened(path: Path, key: bytes, cipher: str) -> Iterator[apsw.Connection]:
-    file = SqliteFile(path, key, cipher=cipher, read_only=True)
-    try:
-        with translated(path):
-            file.writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            file.writer.execute("BEGIN; SELECT count(*) FROM sqlite_schema")
-            yield file.writer
-    finally:
-        file.close()
-
-
-def _images(path: Path, key: bytes, cipher: str) -> list[_Image]:
-    images: list[_Image] = []
-    with _opened(path, key, cipher) as connection:
-        page_bytes: int = connection.execute("PRAGMA page_size").get
-        main = _Raw(connection, apsw.SQLITE_FCNTL_FILE_POINTER)
-        for number in range(1, main.bytes_long() // page_bytes + 1):
-            data = main.read((number - 1) * page_bytes, page_bytes) or _unwritten(path, number, page_bytes)
-            images.append(_Image(number, None, data))
-        log = _Raw(connection, apsw.SQLITE_FCNTL_JOURNAL_POINTER)
-        step = _FRAME_HEADER + page_bytes
-        for frame in range((log.bytes_long() - _WAL_HEADER) // step):
-            at = _WAL_HEADER + frame * step
-            head, frame_data = log.read(at, _FRAME_HEADER), log.read(at + _FRAME_HEADER, page_bytes)
-            if head is not None and frame_data is not None:  # a torn last frame was never acknowledged
-                images.append(_Image(int.from_bytes(head[:4], "big"), frame, frame_data))
-    return images
-
-
-def _unwritten(path: Path, number: int, page_bytes: int) -> bytes:
-    """A page that does not decrypt because it was never written: a hole of zeros. Raises Corrupt when it is not."""
-    with path.open("rb") as file:
-        file.seek((number - 1) * page_bytes)
-        raw = file.read(page_bytes)
-    if raw.strip(b"\0"):
-        raise Corrupt(f"page {number} of {path} does not decrypt: `antiphon doctor` says what it held")
-    return raw
-
-
-def decrypted_pages(path: Path, key: bytes, cipher: str = "aegis") -> Iterator[tuple[str, bytes]]:
-    """Every stored page of main file and write-ahead log, stale ones too, decrypted, with its place."""
-    for image in _images(path, key, cipher):
-        yield _place(image, None), image.data
-
-
-def _place(image: _Image, owner: str | None) -> str:
-    where = f"page {image.number}" + (f" ({owner})" if owner else "")
-    return where if image.frame is None else f"write-ahead log frame {image.frame}, {where}"
 
 
 # -- the file format -------------------------------------------------------------------------------------------------
@@ -256,7 +160,7 @@ def _columns(payload: bytes) -> list[Any]:
 class _View:
     """The database as its newest committed pages make it: which page belongs to what, and where it ends."""
 
-    def __init__(self, images: list[_Image], committed: int) -> None:
+    def __init__(self, images: list[Image], committed: int) -> None:
         self.pages = {image.number: image.data for image in images if image.frame is None}
         for image in images:
             if image.frame is not None and image.frame < committed:
@@ -346,9 +250,9 @@ def _committed_frames(path: Path, page_bytes: int) -> int:
     """How many frames of the write-ahead log count: those of its present salt, to the last that ends a commit."""
     log = path.with_name(path.name + "-wal")
     raw = log.read_bytes() if log.exists() else b""
-    step, committed = _FRAME_HEADER + page_bytes, 0
-    for frame in range((len(raw) - _WAL_HEADER) // step):
-        head = raw[_WAL_HEADER + frame * step :][:_FRAME_HEADER]
+    step, committed = FRAME_HEADER + page_bytes, 0
+    for frame in range((len(raw) - WAL_HEADER) // step):
+        head = raw[WAL_HEADER + frame * step :][:FRAME_HEADER]
         if head[8:16] != raw[16:24]:
             break
         if head[4:8] != bytes(4):
@@ -356,7 +260,7 @@ def _committed_frames(path: Path, page_bytes: int) -> int:
     return committed
 
 
-def _view_of(path: Path, images: list[_Image]) -> _View:
+def _view_of(path: Path, images: list[Image]) -> _View:
     return _View(images, _committed_frames(path, len(images[0].data)))
 
 
@@ -370,7 +274,7 @@ def free_space(path: Path, key: bytes, cipher: str = "aegis") -> FreeSpace:
     fewer bytes than make a cell. Call it on a settled file; frames of the write-ahead log are not free space and are
     not looked at. *Cost*: reads every page.
     """
-    images = _images(path, key, cipher)
+    images = images_of(path, key, cipher)
     view = _view_of(path, images)
     checked, leftovers = 0, []
     for number, spans in sorted(view.free.items()):
@@ -425,9 +329,9 @@ def _has_dirty_gap(connection: apsw.Connection) -> bool:
     """Whether a b-tree page holds anything between its cell pointers and its cells: only there do copies stay."""
     page_bytes: int = connection.execute("PRAGMA page_size").get
     path = Path(connection.filename)
-    main = _Raw(connection, apsw.SQLITE_FCNTL_FILE_POINTER)
+    main = RawFile(connection, apsw.SQLITE_FCNTL_FILE_POINTER)
     for number in range(1, main.bytes_long() // page_bytes + 1):
-        data = main.read((number - 1) * page_bytes, page_bytes) or _unwritten(path, number, page_bytes)
+        data = main.read((number - 1) * page_bytes, page_bytes) or unwritten(path, number, page_bytes)
         head = 100 if number == 1 else 0
         kind = data[head]
         if kind in _TREE_TYPES and kind != _TABLE_INNER:
@@ -446,7 +350,7 @@ def find_text(path: Path, key: bytes, needle: bytes, cipher: str = "aegis") -> l
     """
     if not needle:
         return []
-    images = _images(path, key, cipher)
+    images = images_of(path, key, cipher)
     view = _view_of(path, images)
     search = _Search(images, view, needle)
     for image in images:
@@ -458,51 +362,51 @@ def find_text(path: Path, key: bytes, needle: bytes, cipher: str = "aegis") -> l
 class _Search:
     """Finds bytes in page images, in the records that they make up, and in what those records inflate to."""
 
-    def __init__(self, images: list[_Image], view: _View, needle: bytes) -> None:
+    def __init__(self, images: list[Image], view: _View, needle: bytes) -> None:
         self._view = view
         self._needle = needle
-        self._versions: dict[int, list[_Image]] = {}
+        self._versions: dict[int, list[Image]] = {}
         for image in images:
             self._versions.setdefault(image.number, []).append(image)
         self._firsts: dict[int, list[bytes]] = {}
         self._waiting: list[tuple[str, int, bytes]] = []
         self.found: set[str] = set()
 
-    def look(self, image: _Image) -> None:
+    def look(self, image: Image) -> None:
         """Searches one page image."""
         owner = self._view.owner.get(image.number)
         at = image.data.find(self._needle)
         while at >= 0:
             spans = self._view.free.get(image.number, ()) if image.data == self._view.pages.get(image.number) else ()
             free = any(start <= at < end for start, end in spans)
-            self.found.add(("free space of " if free else "") + _place(image, owner))
+            self.found.add(("free space of " if free else "") + place_of(image, owner))
             at = image.data.find(self._needle, at + 1)
         self._look_at_pieces(image, owner)
         if image.data[self._view.layout.head_at(image.number)] in (_TABLE_LEAF, _INDEX_LEAF, _INDEX_INNER):
             with contextlib.suppress(IndexError, struct.error, KeyError):  # an image of something else
                 self._look_at_records(image, owner)
 
-    def _look_at_pieces(self, image: _Image, owner: str | None) -> None:
+    def _look_at_pieces(self, image: Image, owner: str | None) -> None:
         """What begins to inflate anywhere on the page, be it in a record or not."""
         at = image.data.find(_ZSTD_MAGIC)
         while at >= 0:
             with contextlib.suppress(zstandard.ZstdError):
                 raw = zstandard.ZstdDecompressor().decompressobj().decompress(image.data[at : self._view.layout.usable])
                 if self._needle in raw:
-                    self.found.add(_place(image, owner) + ", inflated")
+                    self.found.add(place_of(image, owner) + ", inflated")
             at = image.data.find(_ZSTD_MAGIC, at + 1)
 
-    def _look_at_records(self, image: _Image, owner: str | None) -> None:
+    def _look_at_records(self, image: Image, owner: str | None) -> None:
         for cell in self._view.layout.cells(image.number, image.data):
             payload = self._payload(image, cell)
             if self._needle in payload:
-                self.found.add(_place(image, owner))
+                self.found.add(place_of(image, owner))
             at = payload.find(_ZSTD_MAGIC)
             while at >= 0:
-                self._inflate(_place(image, owner), cell.rowid, payload[at:])
+                self._inflate(place_of(image, owner), cell.rowid, payload[at:])
                 at = payload.find(_ZSTD_MAGIC, at + 1)
 
-    def _payload(self, image: _Image, cell: _Cell) -> bytes:
+    def _payload(self, image: Image, cell: _Cell) -> bytes:
         """A record's bytes, its overflow as it was when this image was written."""
         found = image.data[cell.payload_at : cell.payload_at + cell.local_bytes]
         following = cell.overflow
@@ -548,7 +452,7 @@ def _matches(path: Path, key: bytes, cipher: str, needle: bytes) -> list[str]:
     """The full-text indexes that know these words in this order."""
     phrase = needle.decode("utf-8", "replace").replace('"', " ").replace("\0", " ")
     found: list[str] = []
-    with _opened(path, key, cipher) as connection:
+    with opened(path, key, cipher) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE sql LIKE '%USING fts5%'")]
         for name in names:
             with contextlib.suppress(apsw.SQLError):  # nothing in the phrase is a word

@@ -20,7 +20,8 @@ def payload_of_logs(file: SqliteFile, numbers: Iterable[int]) -> int:
     wanted = set(numbers)
     total = 0
     parts = [
-        f"SELECT place >> {SEQ_BITS}, length(seeds) + ifnull(length(root), 0) + ifnull(length(columns), 0) + 8 FROM blocks",
+        f"SELECT place >> {SEQ_BITS}, 8 + length(seeds) + ifnull(length(root), 0) + ifnull(length(columns), 0) "
+        "FROM blocks",
         f"SELECT place >> {SEQ_BITS}, length(data) + 8 FROM runs",
         "SELECT no, length(id) + length(owner) + length(key) + length(frontier) + length(note) + 24 FROM logs",
     ]

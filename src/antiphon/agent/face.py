@@ -1,35 +1,31 @@
-"""An agent's own database, in one object: remember, recall, prove, verify, forget."""
+"""Room `agent` (imports all below it): an agent's own database in one object."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from antiphon.domains.memory import MEMORIES, PEOPLE, commands, declare
-from antiphon.engines.sqlite.search import SqliteText
+from antiphon.agent.answers import Memory, Recorded, recall_in
+from antiphon.agent.opened import Opened
+from antiphon.agent.writing import Writing
+from antiphon.domains.memory import MEMORIES, commands, declare
 from antiphon.home import AgentRecord, Home
 from antiphon.knowledge import recall as recalling
 from antiphon.log import kinds
-from antiphon.log.append import Appended
-from antiphon.log.store import LogHead, LogRole
 from antiphon.log.verify import Verdict
 from antiphon.model import times
 from antiphon.model.errors import InvalidInput, NotFound
-from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, decode_body
-from antiphon.model.note import Checkpoint
-from antiphon.model.table import Table
-from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
+from antiphon.model.event import NEW, Draft, Event, Role, Scope, decode_body
+from antiphon.model.text import event_text, parse_entity
 from antiphon.model.times import Time
-from antiphon.query.cache import RowCache
 from antiphon.query.rows import Rows
-from antiphon.replica import archive, enrol, prove
+from antiphon.replica import archive, prove
 from antiphon.replica import forget as forgetting
-from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
@@ -39,51 +35,8 @@ RUNS_TO_PACK_AT_CLOSE = 16
 """Fewer loose commits than this are left as they are: a script that opens, writes once and closes stays quick."""
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """What was recorded: the event, the entity it is about (None when none), and when. *Units*: ms since 1970."""
-
-    event: str
-    entity: str | None
-    recorded_ms: int
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """One answer of `recall`, best first; `event` can be proved."""
-
-    event: str
-    author: str
-    time: str
-    text: str
-    score: float
-    entity: str
-    table: str
-    type: str
-    namespace: str
-    significance: float | None
-    superseded_by: str | None
-
-
-class Agent:
+class Agent(Opened):
     """One agent. Threads may share it; several processes may open the same agent at once."""
-
-    def __init__(
-        self,
-        replica: Replica,
-        record: AgentRecord,
-        *,
-        principal: Callable[[], Replica | None] = lambda: None,
-        closer: Callable[[], None] | None = None,
-    ) -> None:
-        self.replica = replica
-        self.record_of_agent = record
-        self._principal = principal
-        self._closer = closer
-        self._text = SqliteText(replica.file, replica.tables)
-        self._log: bytes | None = None
-        self._rows = RowCache(replica.fresh)
-        self._made: tuple[int, list[Table]] = (-1, [])
-
-    # -- opening -------------------------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -130,9 +83,6 @@ class Agent:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Agent({self.name!r}, {id_text(self.record_of_agent.agent)})"
-
     def close(self) -> None:
         """Packs what is loose and closes the file."""
         closer, self._closer = self._closer, None
@@ -140,52 +90,6 @@ class Agent:
             self.replica.tidy(runs_min=RUNS_TO_PACK_AT_CLOSE)
             self.replica.close()
             closer()
-
-    @property
-    def name(self) -> str:
-        """The name it goes by in its home."""
-        return self.record_of_agent.name
-
-    @property
-    def id(self) -> str:
-        """Its id: the hash of its inception statement."""
-        return id_text(self.record_of_agent.agent)
-
-    @property
-    def principal(self) -> str:
-        """Its principal's id: what somebody else needs to check a proof."""
-        return id_text(self.record_of_agent.principal)
-
-    @property
-    def log_id(self) -> bytes:
-        """The log this copy of the agent writes; a clone or a restored backup starts one of its own here."""
-        if self._log is None:
-            self._log = self._writing_log()
-        return self._log
-
-    def _writing_log(self) -> bytes:
-        own = self._heads(LogRole.OWN)
-        if own:
-            return own[-1].id
-        if self.replica.file.read_only:
-            past = self._heads(LogRole.PAST)
-            return past[-1].id
-        head = enrol.new_instance(self.replica, self.record_of_agent.agent, self._principal())
-        with self.replica.transaction():
-            self.replica.name_log(head.no, self.name)
-        return head.id
-
-    def _heads(self, *roles: LogRole) -> list[LogHead]:
-        wanted = roles or (LogRole.OWN, LogRole.PAST)
-        return [head for head in self.replica.heads_of(self.record_of_agent.agent) if head.role in wanted]
-
-    # -- recording -----------------------------------------------------------------------------------------------
-
-    def _commit(self, drafted: Sequence[tuple[Draft, Any]]) -> list[Recorded]:
-        if not drafted:
-            return []
-        batch = Batch(self.log_id, [draft for draft, _ in drafted], [body for _, body in drafted])
-        return receipts(self.replica.commit(batch))
 
     def remember(
         self,
@@ -336,53 +240,6 @@ class Agent:
                 if len(group[at : at + step]) > 1:
                     yield group[at : at + step]
 
-    # -- people, refs --------------------------------------------------------------------------------------------
-
-    def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
-        """A person's pseudonym, with the event that names it when it is new."""
-        found = self._pseudonyms(label)
-        if found:
-            return found[0], None
-        person = self.replica.entropy.bytes(16)
-        return person, commands.name_person(person, label)
-
-    def _log_numbers(self) -> list[int]:
-        return [head.no for head in self._heads()]
-
-    def _pseudonyms(self, label: str) -> tuple[bytes, ...]:
-        """Every pseudonym of a person here: copies of an agent, or threads at once, may each have chosen one."""
-        if not isinstance(label, str) or not label:
-            raise InvalidInput("a person is named by text that is not empty")
-        check_text(label, what="the name of a person")
-        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1_000, logs=self._log_numbers())
-        return tuple(row.values["id"] for row in found)
-
-    def pseudonym(self, label: str) -> bytes | None:
-        """The pseudonym that stands for a person here, None when nothing was recorded about them."""
-        return next(iter(self._pseudonyms(label)), None)
-
-    def _place(self, event: str) -> tuple[LogHead, int]:
-        """The log and seq of an event id, or of a bare seq in this agent's own log."""
-        if event.isascii() and event.isdigit():
-            return self.replica.head(self.log_id), int(event)
-        log, seq = parse_event(event)
-        for head in self._heads():
-            if head.id == log and seq < head.size:
-                return head, seq
-        return self.replica.head(log), seq
-
-    def _source_refs(self, events: Sequence[str]) -> tuple[Ref, ...] | None:
-        if not events:
-            return None
-        places = [self._place(event) for event in events]
-        return tuple(self._ref(Role.SOURCE, head.no, seq) for head, seq in places)
-
-    def _ref(self, role: Role, no: int, seq: int) -> Ref:
-        head = self.replica.head_no(no)
-        return Ref(role, head.id, seq, self.replica.reader.leaf(head, seq))
-
-    # -- reading -------------------------------------------------------------------------------------------------
-
     def recall(
         self,
         query: str,
@@ -428,39 +285,6 @@ class Agent:
         """
         return self._rows.get(entity, lambda: self._load(entity))
 
-    def _tables_made(self) -> list[Table]:
-        """The tables that there are; asking for each that was never written costs as much as reading a row."""
-        tick = self.replica.fresh()
-        stamp, made = self._made
-        if stamp != tick:
-            made = [table for table in self.replica.registry.tables.values() if self.replica.tables.exists(table)]
-            self._made = tick, made
-        return made
-
-    def _load(self, entity: str) -> dict[str, Any] | None:
-        key, mine = parse_entity(entity), self._log_numbers()
-        for table in self._tables_made():
-            row = self.replica.tables.row(table, key)
-            if row is not None and row.log in mine:
-                event = event_text(self.replica.head_no(row.log).id, row.seq)
-                return {"table": table.name, "event": event, **row.values}
-        return None
-
-    def _own_entity(self, entity: str) -> bytes:
-        """The id of an entity that this agent may write about: none that another agent of the file has a row of."""
-        key, mine = parse_entity(entity), self._log_numbers()
-        for table in self.replica.registry.tables.values():
-            row = self.replica.tables.row(table, key)
-            if row is not None and row.log not in mine:
-                raise InvalidInput(f"{entity} is another agent's: only its own events may change it", entity=entity)
-        return key
-
-    def _row(self, key: bytes) -> StoredRow:
-        row = self.replica.tables.row(MEMORIES, key)
-        if row is None or row.log not in self._log_numbers():
-            raise NotFound(f"{self.name} has no memory {entity_text(key)}")
-        return row
-
     def event(self, event: str) -> Event:
         """One event by its id (or its seq in this agent's log). Raises NotFound when it is not, or no longer, there."""
         head, seq = self._place(event)
@@ -487,15 +311,13 @@ class Agent:
 
     def log(self, *, after: int = -1, limit: int | None = None) -> Iterator[Event]:
         """The events of this agent's log behind seq `after`, in order; forgotten ones are left out."""
-        head = self.replica.head(self.log_id)
+        head = self.replica.head(self._read_log.id)
         last = None if limit is None else after + 1 + limit
         return self.replica.reader.events(head, after + 1, last)
 
-    # -- proving -------------------------------------------------------------------------------------------------
-
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint (a C2SP note). Keep it elsewhere: `verify(since=…)` then finds a rollback."""
-        return prove.hand_out_checkpoint(self.replica, self.log_id)
+        return prove.hand_out_checkpoint(self.replica, self._read_log.id)
 
     def prove(self, event: str) -> bytes:
         """A proof file that this event is in the log, checkable by anyone with `antiphon.verify_proof`."""
@@ -517,15 +339,13 @@ class Agent:
                 principal_log=self.record_of_agent.principal_log,
                 progress=progress,
             )
-            if worst is None or (worst.ok and not checked.ok) or (worst.ok and head.id == self.log_id):
+            if worst is None or (worst.ok and not checked.ok) or (worst.ok and head.id == self._read_log.id):
                 worst = checked
         if worst is None:
             raise NotFound("this agent has no log here")
         if since is not None and not any(prove.is_about(since, head) for head in self._heads()):
             raise InvalidInput("the checkpoint given is of another log")
         return worst
-
-    # -- forgetting ----------------------------------------------------------------------------------------------
 
     def forget(
         self,
@@ -562,10 +382,6 @@ class Agent:
         done = forgetting.forget(self.replica, targets, reason=reason, principal=self._principal_for(targets))
         self._summarize_again(done)
         return done
-
-    def _principal_for(self, targets: set[tuple[int, int]]) -> Replica | None:
-        past = {head.no for head in self._heads(LogRole.PAST)}
-        return self._principal() if any(no in past for no, _ in targets) else None
 
     def _older(self, before: int) -> set[tuple[int, int]]:
         found = set()
@@ -626,8 +442,6 @@ class Agent:
                     )
         return open_requests
 
-    # -- keeping -------------------------------------------------------------------------------------------------
-
     def stats(self) -> dict[str, Any]:
         """Sizes and counts: events, logs, rows, file, backlog, clock."""
         return prove.stats_of(self.replica, self._heads())
@@ -640,9 +454,7 @@ class Agent:
         forgetting.note_copy(self.replica, str(place.resolve()), "snapshot")
         return place
 
-    def export(
-        self, path: Path | str, *, good_only: bool = False, damage: list[archive.Damaged] | None = None
-    ) -> int:
+    def export(self, path: Path | str, *, good_only: bool = False, damage: list[archive.Damaged] | None = None) -> int:
         """All events as plain JSON lines, or (a path ending in .archive) with the proofs; how many events.
 
         With `good_only`, leaves out the bad blocks of a damaged log, listing them in `damage`, instead of raising
@@ -662,123 +474,3 @@ class Agent:
         if not self.replica.file.read_only:
             forgetting.note_copy(self.replica, str(place.resolve()), "export")
         return count
-
-
-class Writing:
-    """Commands collected by `Agent.batch`; `recorded` has their receipts once the block has ended."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._named: dict[str, bytes] = {}
-        self.drafted: list[tuple[Draft, Any]] = []
-        self.recorded: list[Recorded] = []
-
-    def remember(
-        self,
-        text: str,
-        *,
-        user: str | None = None,
-        expires: Time | None = None,
-        occurred: Time | None = None,
-        supersedes: str | None = None,
-        sources: Sequence[str] = (),
-        **fields: Any,
-    ) -> None:
-        """As `Agent.remember`."""
-        agent = self._agent
-        old = None if supersedes is None else agent._row(parse_entity(supersedes)).values
-        person = self._person(user) if user is not None else None if old is None else old["user"]
-        self.drafted.append(
-            commands.remember(
-                text,
-                user=person,
-                expires=None if expires is None else times.to_ms(expires),
-                occurred=None if occurred is None else times.to_ms(occurred),
-                supersedes=None if old is None else old["id"],
-                refs=agent._source_refs(sources) if sources else None,
-                **fields,
-            )
-        )
-
-    def _person(self, label: str) -> bytes:
-        person = self._named.get(label)
-        if person is None:
-            person, drafted = self._agent._person(label)
-            self._named[label] = person
-            if drafted is not None:
-                self.drafted.append(drafted)
-        return person
-
-    def record(
-        self,
-        kind: str,
-        body: Any,
-        *,
-        entity: str | None = None,
-        occurred: Time | None = None,
-        about: Sequence[str] = (),
-        sources: Sequence[str] = (),
-        scope: Scope = Scope.PRIVATE,
-    ) -> None:
-        """As `Agent.record`."""
-        declared = self._agent.replica.registry.kind(kind)
-        value = convert(declared, body)
-        draft = draft_of(
-            declared,
-            value,
-            entity=NEW if entity is None else self._agent._own_entity(entity),
-            occurred=None if occurred is None else times.to_ms(occurred),
-            about=tuple(sorted({self._person(label) for label in about})) or None,
-            refs=self._agent._source_refs(sources),
-            scope=scope,
-        )
-        self.drafted.append((draft, value))
-
-
-def receipts(appended: Appended) -> list[Recorded]:
-    """A receipt for each appended event."""
-    log = id_text(appended.head.id)
-    return [
-        Recorded(
-            f"{log}/{appended.first + at}",
-            None if header.entity is None else entity_text(header.entity),
-            header.hlc >> 16,
-        )
-        for at, header in enumerate(appended.headers)
-    ]
-
-
-def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) -> list[Memory]:
-    """Drains the full-text backlog, then answers from one file."""
-    if not replica.file.read_only:
-        while replica.index_backlog():
-            pass
-    tables = list(replica.registry.tables.values())
-    with replica.file.snapshot():
-        hits = recalling.recall(text, tables, question, now_ms=replica.clock.now_ms())
-        names = replica.author_names(sorted({hit.row.log for hit in hits}))
-    found = []
-    for hit in hits:
-        values: Mapping[str, Any] = hit.row.values
-        newer, weight = values.get("superseded_by"), values.get("significance")
-        found.append(
-            Memory(
-                event_text(replica.head_no(hit.row.log).id, hit.row.seq),
-                names.get(hit.row.log, ""),
-                times.iso(hit.time_ms),
-                hit.text,
-                round(hit.score, 4),
-                entity_text(values[replica.registry.tables[hit.table].key]),
-                hit.table,
-                values.get("type") or hit.table,
-                values.get("namespace") or "",
-                weight if isinstance(weight, int | float) else None,
-                entity_text(newer) if isinstance(newer, bytes) else None,
-            )
-        )
-    return found
-
-
-def parse_checkpoint(note: bytes) -> Checkpoint:
-    """The checkpoint in a note, unverified, for showing."""
-    return prove.peek(note)

@@ -1,0 +1,175 @@
+"""Room `agent` (imports all below it): one agent of an open file: its logs, people, places and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from antiphon.agent.answers import Recorded, receipts
+from antiphon.domains.memory import MEMORIES, PEOPLE, commands
+from antiphon.engines.sqlite.search import SqliteText
+from antiphon.home import AgentRecord
+from antiphon.log.store import LogHead, LogRole
+from antiphon.model.errors import InvalidInput, NotFound
+from antiphon.model.event import Draft, Ref, Role
+from antiphon.model.table import Table
+from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
+from antiphon.query.cache import RowCache
+from antiphon.replica import enrol
+from antiphon.replica.commit import Batch
+from antiphon.replica.core import Replica
+from antiphon.views.store import StoredRow
+
+
+class Opened:
+    """What an agent's public methods stand on."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        record: AgentRecord,
+        *,
+        principal: Callable[[], Replica | None] = lambda: None,
+        closer: Callable[[], None] | None = None,
+    ) -> None:
+        self.replica = replica
+        self.record_of_agent = record
+        self._principal = principal
+        self._closer = closer
+        self._text = SqliteText(replica.file, replica.tables)
+        self._log: bytes | None = None
+        self._rows = RowCache(replica.fresh)
+        self._made: tuple[int, list[Table]] = (-1, [])
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, {id_text(self.record_of_agent.agent)})"
+
+    @property
+    def name(self) -> str:
+        """The name it goes by in its home."""
+        return self.record_of_agent.name
+
+    @property
+    def id(self) -> str:
+        """Its id: the hash of its inception statement."""
+        return id_text(self.record_of_agent.agent)
+
+    @property
+    def principal(self) -> str:
+        """Its principal's id: what somebody else needs to check a proof."""
+        return id_text(self.record_of_agent.principal)
+
+    @property
+    def log_id(self) -> bytes:
+        """The log this copy of the agent writes; a clone or a restored backup starts one of its own here."""
+        if self._log is None:
+            self._log = self._writing_log()
+        return self._log
+
+    @property
+    def _read_log(self) -> LogHead:
+        """The log that is meant where none is named; reading never starts a new one in a copy."""
+        heads = self._heads(LogRole.OWN) or self._heads(LogRole.PAST)
+        return heads[-1]
+
+    def _writing_log(self) -> bytes:
+        own = self._heads(LogRole.OWN)
+        if own:
+            return own[-1].id
+        if self.replica.file.read_only:
+            past = self._heads(LogRole.PAST)
+            return past[-1].id
+        head = enrol.new_instance(self.replica, self.record_of_agent.agent, self._principal())
+        with self.replica.transaction():
+            self.replica.name_log(head.no, self.name)
+        return head.id
+
+    def _heads(self, *roles: LogRole) -> list[LogHead]:
+        wanted = roles or (LogRole.OWN, LogRole.PAST)
+        return [head for head in self.replica.heads_of(self.record_of_agent.agent) if head.role in wanted]
+
+    def _commit(self, drafted: Sequence[tuple[Draft, Any]]) -> list[Recorded]:
+        if not drafted:
+            return []
+        batch = Batch(self.log_id, [draft for draft, _ in drafted], [body for _, body in drafted])
+        return receipts(self.replica.commit(batch))
+
+    def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
+        """A person's pseudonym, with the event that names it when it is new."""
+        found = self._pseudonyms(label)
+        if found:
+            return found[0], None
+        person = self.replica.entropy.bytes(16)
+        return person, commands.name_person(person, label)
+
+    def _log_numbers(self) -> list[int]:
+        return [head.no for head in self._heads()]
+
+    def _pseudonyms(self, label: str) -> tuple[bytes, ...]:
+        """Every pseudonym of a person here: copies of an agent, or threads at once, may each have chosen one."""
+        if not isinstance(label, str) or not label:
+            raise InvalidInput("a person is named by text that is not empty")
+        check_text(label, what="the name of a person")
+        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1_000, logs=self._log_numbers())
+        return tuple(row.values["id"] for row in found)
+
+    def pseudonym(self, label: str) -> bytes | None:
+        """The pseudonym that stands for a person here, None when nothing was recorded about them."""
+        return next(iter(self._pseudonyms(label)), None)
+
+    def _place(self, event: str) -> tuple[LogHead, int]:
+        """The log and seq of an event id, or of a bare seq in this agent's own log."""
+        if event.isascii() and event.isdigit():
+            return self.replica.head(self._read_log.id), int(event)
+        log, seq = parse_event(event)
+        for head in self._heads():
+            if head.id == log and seq < head.size:
+                return head, seq
+        return self.replica.head(log), seq
+
+    def _source_refs(self, events: Sequence[str]) -> tuple[Ref, ...] | None:
+        if not events:
+            return None
+        places = [self._place(event) for event in events]
+        return tuple(self._ref(Role.SOURCE, head.no, seq) for head, seq in places)
+
+    def _ref(self, role: Role, no: int, seq: int) -> Ref:
+        head = self.replica.head_no(no)
+        return Ref(role, head.id, seq, self.replica.reader.leaf(head, seq))
+
+    def _tables_made(self) -> list[Table]:
+        """The tables that there are; asking for each that was never written costs as much as reading a row."""
+        tick = self.replica.fresh()
+        stamp, made = self._made
+        if stamp != tick:
+            made = [table for table in self.replica.registry.tables.values() if self.replica.tables.exists(table)]
+            self._made = tick, made
+        return made
+
+    def _load(self, entity: str) -> dict[str, Any] | None:
+        key, mine = parse_entity(entity), self._log_numbers()
+        for table in self._tables_made():
+            row = self.replica.tables.row(table, key)
+            if row is not None and row.log in mine:
+                event = event_text(self.replica.head_no(row.log).id, row.seq)
+                return {"table": table.name, "event": event, **row.values}
+        return None
+
+    def _own_entity(self, entity: str) -> bytes:
+        """The id of an entity that this agent may write about: none that another agent of the file has a row of."""
+        key, mine = parse_entity(entity), self._log_numbers()
+        for table in self.replica.registry.tables.values():
+            row = self.replica.tables.row(table, key)
+            if row is not None and row.log not in mine:
+                raise InvalidInput(f"{entity} is another agent's: only its own events may change it", entity=entity)
+        return key
+
+    def _row(self, key: bytes) -> StoredRow:
+        row = self.replica.tables.row(MEMORIES, key)
+        if row is None or row.log not in self._log_numbers():
+            raise NotFound(f"{self.name} has no memory {entity_text(key)}")
+        return row
+
+    def _principal_for(self, targets: set[tuple[int, int]]) -> Replica | None:
+        past = {head.no for head in self._heads(LogRole.PAST)}
+        return self._principal() if any(no in past for no, _ in targets) else None
