@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from antiphon.agent import Agent, Memory, Recorded, recall_in, receipts
+from antiphon.agent import Agent, Memory, Receipts, Recorded, recall_in
 from antiphon.domains.memory import commands
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.home import SUFFIX, AgentRecord, Home, add_agent_log, check_name
@@ -178,7 +178,7 @@ class Fleet:
         writing = FleetWriting(self)
         yield writing
         writing.recorded = [
-            recorded for appended in self.replica.commit_all(writing.batches()) for recorded in receipts(appended)
+            recorded for appended in self.replica.commit_all(writing.batches()) for recorded in Receipts(appended)
         ]
 
     # -- across agents -------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import msgspec
 
@@ -41,17 +41,29 @@ class Memory(msgspec.Struct, frozen=True):
     superseded_by: str | None
 
 
-def receipts(appended: Appended) -> list[Recorded]:
-    """A receipt for each appended event."""
-    log = id_text(appended.head.id)
-    return [
-        Recorded(
-            f"{log}/{appended.first + at}",
-            None if header.entity is None else entity_text(header.entity),
-            header.hlc >> 16,
-        )
-        for at, header in enumerate(appended.headers)
-    ]
+class Receipts(Sequence[Recorded]):
+    """The receipts of a commit, each written when it is looked at: most of a large batch never are."""
+
+    def __init__(self, appended: Appended) -> None:
+        self._log, self._first, self._headers = id_text(appended.head.id), appended.first, appended.headers
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    @overload
+    def __getitem__(self, at: int) -> Recorded: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Recorded]: ...
+    def __getitem__(self, at: int | slice) -> Recorded | list[Recorded]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        place = range(len(self._headers))[at]
+        header = self._headers[place]
+        entity = None if header.entity is None else entity_text(header.entity)
+        return Recorded(f"{self._log}/{self._first + place}", entity, header.hlc >> 16)
+
+    def __repr__(self) -> str:
+        return f"Receipts({list(self)!r})"
 
 
 def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) -> list[Memory]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from antiphon.agent.answers import Recorded, receipts
+from antiphon.agent.answers import Receipts, Recorded
 from antiphon.domains.memory import MEMORIES, PEOPLE, commands
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.home import AgentRecord
@@ -88,11 +88,11 @@ class Opened:
         wanted = roles or (LogRole.OWN, LogRole.PAST)
         return [head for head in self.replica.heads_of(self.record_of_agent.agent) if head.role in wanted]
 
-    def _commit(self, drafted: Sequence[tuple[Draft, Any]]) -> list[Recorded]:
+    def _commit(self, drafted: Sequence[tuple[Draft, Any]]) -> Sequence[Recorded]:
         if not drafted:
             return []
         batch = Batch(self.log_id, [draft for draft, _ in drafted], [body for _, body in drafted])
-        return receipts(self.replica.commit(batch))
+        return Receipts(self.replica.commit(batch))
 
     def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
         """A person's pseudonym, with the event that names it when it is new."""

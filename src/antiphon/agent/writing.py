@@ -22,7 +22,7 @@ class Writing:
         self._agent = agent
         self._named: dict[str, bytes] = {}
         self.drafted: list[tuple[Draft, Any]] = []
-        self.recorded: list[Recorded] = []
+        self.recorded: Sequence[Recorded] = ()
 
     def remember(
         self,
@@ -79,8 +79,8 @@ class Writing:
             value,
             entity=NEW if entity is None else self._agent._own_entity(entity),
             occurred=None if occurred is None else times.to_ms(occurred),
-            about=tuple(sorted({self._person(label) for label in about})) or None,
-            refs=self._agent._source_refs(sources),
+            about=tuple(sorted({self._person(label) for label in about})) if about else None,
+            refs=self._agent._source_refs(sources) if sources else None,
             scope=scope,
         )
         self.drafted.append((draft, value))

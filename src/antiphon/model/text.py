@@ -15,7 +15,7 @@ from typing import Final
 
 from antiphon.model.errors import InvalidInput
 
-_ENTITY_TAG: Final = sha256(b"antiphon/entity/v1\0")
+_ENTITY_TAG: Final = b"antiphon/entity/v1\0"
 _NATURAL_TAG: Final = b"antiphon/natural/v1\0"
 _PLACE: Final = Struct(">QH").pack
 _ID_BYTES: Final = 32
@@ -86,14 +86,11 @@ class EntityIds:
     __slots__ = ("_base",)
 
     def __init__(self, log_id: bytes) -> None:
-        self._base = _ENTITY_TAG.copy()
-        self._base.update(log_id)
+        self._base = _ENTITY_TAG + log_id
 
     def of(self, hlc: int, seq: int, n: int = 0) -> bytes:
         """The n-th entity that the event at `seq` creates."""
-        hasher = self._base.copy()
-        hasher.update(_PLACE(seq, n))
-        tail = int.from_bytes(hasher.digest()[:10], "big")
+        tail = int.from_bytes(sha256(self._base + _PLACE(seq, n)).digest()[:10], "big")
         value = (
             ((hlc >> 16) << 80)
             | 0x7000_8000_0000_0000_0000

@@ -11,6 +11,8 @@ from antiphon.model.errors import InvalidInput, LimitExceeded
 from antiphon.model.event import HEADER_VERSION, Draft, Header, Ref, Scope, encode_body, header_fault
 from antiphon.views.domain import Kind
 
+TIME_MAX = 1 << 53
+
 
 def draft_of(
     kind: Kind,
@@ -25,8 +27,10 @@ def draft_of(
     """The event to be. Raises InvalidInput or LimitExceeded, naming what does not fit."""
     raw = encoded(kind.name, body)
     draft = Draft(kind.name, raw, kind.version, entity, occurred, about, scope, None, refs)
-    if occurred is not None or about is not None or refs is not None or entity or scope:
+    if about is not None or refs is not None or entity or scope:
         check(draft)
+    elif occurred is not None and (type(occurred) is not int or not -TIME_MAX <= occurred <= TIME_MAX):
+        raise InvalidInput("a time of occurrence is whole milliseconds since 1970, within 53 bits")
     return draft
 
 

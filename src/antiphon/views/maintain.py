@@ -17,7 +17,7 @@ from antiphon.model.errors import AntiphonError, NotFound, Rejected
 from antiphon.model.event import Event, Header
 from antiphon.model.table import Merge, Table
 from antiphon.model.text import EntityIds, event_text
-from antiphon.views.domain import AssertRow, Op, Registry, Write
+from antiphon.views.domain import AssertRow, OnlyWith, Op, Registry, Write
 from antiphon.views.merge import Merged, Placed, merge
 from antiphon.views.store import MentionStore, TableStore, of_entity
 
@@ -106,12 +106,10 @@ class Views:
                         row = (n, no, seq, *fold.row(header.entity, time_ms, value))
                         rows.setdefault(name, []).append(row)
                         continue
+                    if type(fold) is OnlyWith and getattr(value, fold.field) is None:
+                        continue
                     event = Event(head.id, seq, header, bodies[at], stamp_of(head, seq, header.hlc))
-                    for write in fold(event, value):
-                        if write.table in live:
-                            placed = Placed(event.stamp, head.id, seq, write)
-                            touched.setdefault((write.table, write.key), []).append(placed)
-                            self._mention(mentioned, head, write, event, created=created[at])
+                    self._collect(fold(event, value), event, head, touched, mentioned, created=created[at])
             except AntiphonError:
                 raise
             except Exception as error:
@@ -128,6 +126,24 @@ class Views:
             if not self._overlay(key, no, writes):
                 self.recompute(state, key, (no, writes[-1].seq))
         return set(touched)
+
+    def _collect(
+        self,
+        writes: Iterable[Write],
+        event: Event,
+        head: LogHead,
+        touched: dict[RowKey, list[Placed]],
+        mentioned: list[tuple[bytes, int, int]],
+        *,
+        created: bool,
+    ) -> None:
+        """Notes what one fold of one event writes, and to which rows that other events created."""
+        live = self._live_tables()
+        for write in writes:
+            if write.table in live:
+                placed = Placed(event.stamp, head.id, event.seq, write)
+                touched.setdefault((write.table, write.key), []).append(placed)
+                self._mention(mentioned, head, write, event, created=created)
 
     def _overlay(self, key: RowKey, no: int, writes: list[Placed]) -> bool:
         """Puts the newest writes on top of a row that is there; False where that could differ from computing it again.

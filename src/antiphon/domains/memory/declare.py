@@ -8,7 +8,7 @@ from typing import Any, Final
 from antiphon.domains.memory import bodies
 from antiphon.model.event import Event
 from antiphon.model.table import Column, FullText, Index, Table, Type
-from antiphon.views.domain import AssertRow, Domain, Kind, Op, UpdateRow, Write
+from antiphon.views.domain import AssertRow, Domain, Kind, OnlyWith, Op, UpdateRow, Write
 
 REMEMBERED: Final = "memory.remembered"
 UPDATED: Final = "memory.updated"
@@ -117,7 +117,7 @@ def _folds() -> dict[str, tuple[Any, ...]]:
         name: field for name, field in _MEMORY_COLUMNS.items() if field != "@time" and name not in ("user",)
     }  # fmt: skip
     return {
-        REMEMBERED: (AssertRow(MEMORIES, **_MEMORY_COLUMNS), _supersede),
+        REMEMBERED: (AssertRow(MEMORIES, **_MEMORY_COLUMNS), OnlyWith("supersedes", _supersede)),
         UPDATED: (UpdateRow(MEMORIES, **changes),),
         SUMMARIZED: (AssertRow(MEMORIES, **_MEMORY_COLUMNS), _compress),
         REFLECTED: (

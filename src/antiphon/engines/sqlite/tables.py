@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import apsw
@@ -76,7 +77,7 @@ class SqliteTables:
         self._held = held or _nothing_held
         self._made: set[str] = set()
         self._shown: set[str] = set()
-        self._codecs: dict[str, tuple[tuple[int, Type], ...]] = {}
+        self._codecs: dict[str, tuple[int, ...]] = {}
         self._readings: dict[str, _Reading] = {}
         file.add_function(fulltext.HELD, 4, self._held)
 
@@ -103,23 +104,29 @@ class SqliteTables:
                 self._file.writer.execute(statement)
         self._made.add(table.name)
 
-    def _converters(self, table: Table) -> tuple[tuple[int, Type], ...]:
+    def _changing(self, table: Table) -> tuple[int, ...]:
+        """Where a row holds what is stored in another form (JSON), or not at all (what the log holds)."""
         found = self._codecs.get(table.name)
         if found is None:
-            special = (Type.JSON, Type.BOOLEAN)
-            found = tuple((3 + at, c.type) for at, c in enumerate(table.columns) if c.held or c.type in special)
+            found = tuple(3 + at for at, c in enumerate(table.columns) if c.held or c.type is Type.JSON)
             self._codecs[table.name] = found
         return found
 
-    def _stored(self, table: Table, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        converters = self._converters(table)
-        if all(row[at] is None or (kind is Type.BOOLEAN and type(row[at]) is bool) for at, kind in converters):
-            return row
+    def _stored(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        changing = self._changing(table)
+        if not changing:
+            return rows
+        fetch = itemgetter(*changing)
+        empty = None if len(changing) == 1 else (None,) * len(changing)
+        return [row if fetch(row) == empty else self._changed(table, row, changing) for row in rows]
+
+    def _changed(self, table: Table, row: tuple[Any, ...], changing: tuple[int, ...]) -> tuple[Any, ...]:
         plain = list(row)
-        if table.held is not None:
-            plain[3 + table.names.index(table.held)] = None
-        for at, kind in converters:
-            if kind is Type.JSON and plain[at] is not None:
+        for at in changing:
+            column = table.columns[at - 3]
+            if column.held:
+                plain[at] = None
+            elif plain[at] is not None:
                 plain[at] = msgspec.json.encode(plain[at]).decode()
         return tuple(plain)
 
@@ -127,7 +134,7 @@ class SqliteTables:
         self._make(table)
         marks = ",".join("?" * (3 + len(table.columns)))
         with _refusing(table):
-            stored = [self._stored(table, row) for row in rows] if self._converters(table) else rows
+            stored = self._stored(table, rows)
             self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
 
     def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
@@ -137,7 +144,7 @@ class SqliteTables:
         if old is None and row is None:
             return False
         with _refusing(table):
-            new = None if row is None else self._stored(table, row)
+            new = None if row is None else self._stored(table, [row])[0]
         if old is not None:
             if new is not None:
                 new = (old[0], *new[1:])
