@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from antiphon.log.verify import Verdict
 from antiphon.model import times
 from antiphon.model.errors import Conflict, InvalidInput, NotFound
 from antiphon.model.event import Draft
+from antiphon.model.text import id_text
 from antiphon.model.times import Time
 from antiphon.replica import enrol, prove
 from antiphon.replica import forget as forgetting
@@ -44,6 +46,7 @@ class Fleet:
         self._text = None if shared is None else SqliteText(shared.file, shared.tables)
         self._open: OrderedDict[str, Agent] = OrderedDict()
         self._open_max = open_files_max
+        self._recoveries: list[str] = []
 
     @classmethod
     def create(
@@ -137,14 +140,28 @@ class Fleet:
             with self._shared.transaction(), self._home.ring.together():  # keys are on disk before the commit
                 for name in part:
                     self._add_here(self._shared, check_name(name), own_principals=own_principals)
+                self._keep_recoveries()  # before the commit: they are nowhere else
             progress(len(part))
+
+    def _keep_recoveries(self) -> None:
+        """Appends the root keys of new principals to a file of their own, to be moved away from this machine."""
+        lines, self._recoveries = self._recoveries, []
+        if not lines:
+            return
+        path = self._home.folder / "recovery-keys.txt"
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a") as file:
+            file.write("".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _add_here(self, replica: Replica, name: str, *, own_principals: bool) -> None:
         if replica.file.get(f"agent/{name}") is not None:
             raise Conflict(f"there is an agent {name!r} already")
         log = None if own_principals else replica.file.get(_PRINCIPAL_KEY)
         if log is None:
-            log = enrol.create_principal(replica).log
+            new = enrol.create_principal(replica)
+            log = new.log
+            self._recoveries.append(f"{name} {id_text(new.id)} {new.recovery.hex()}\n")
             if not own_principals:
                 replica.file.put(_PRINCIPAL_KEY, log)
         made = enrol.enrol_agent(replica, log)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,10 +35,12 @@ from antiphon.replica import enrol
 from antiphon.replica.core import Replica
 from antiphon.views.domain import Domain, Registry
 from antiphon.world.entropy import SystemEntropy
+from antiphon.world.host import exclusive
 
 SUFFIX: Final = ".antiphon"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PRINCIPAL_KEY: Final = "principal"
+_LOCK: Final = "making.lock"
 
 
 class AgentRecord(msgspec.Struct, frozen=True):
@@ -74,6 +77,8 @@ class Home:
         self.registry = Registry([MEMORY, ITEMS, *(domain for domain in domains if domain is not ITEMS)])
         self._world = world
         self._principal: Replica | None = None
+        self._lock = threading.RLock()
+        self._locked = False
 
     def __repr__(self) -> str:
         return f"Home({str(self.folder)!r})"
@@ -95,7 +100,10 @@ class Home:
             if not create:
                 raise NotFound(f"there is no Antiphon home at {place}: make one with `antiphon init NAME`")
             _make_folder(place)
-            ring = _new_ring(place, ring_path, passphrase)
+            with exclusive(place / _LOCK):
+                if not ring_path.exists():
+                    _new_ring(place, ring_path, passphrase)
+            ring = KeyRing(ring_path, _unlock(place, passphrase))
         else:
             ring = KeyRing(ring_path, _unlock(place, passphrase))
         world.setdefault("cipher", _cipher_of(place))
@@ -117,14 +125,45 @@ class Home:
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def create_file(self, path: Path) -> Replica:
-        """A new file under a key of its own."""
-        name = f"file:{path.stem}"
-        key = SystemEntropy().bytes(32)
-        with contextlib.suppress(NotFound):
+    def create_file(self, path: Path, *, name: str | None = None) -> Replica:
+        """A new file under a key of its own (kept under `name`, by default that of the file)."""
+        name = name or f"file:{path.stem}"
+        try:
             key = self.ring.get(name)
-        self.ring.put(name, key)
+        except NotFound:
+            key = SystemEntropy().bytes(32)
+            self.ring.put(name, key)
         return Replica.create(path, key, self.registry, self.ring, **self._world)
+
+    @contextlib.contextmanager
+    def making(self, path: Path) -> Iterator[Replica]:
+        """A new file that appears under its name when the block has filled it; a block that fails leaves nothing.
+
+        One process of a home at a time makes files. What a killed one has left half made is made again.
+        """
+        half = path.with_name(f"{path.name}.half")
+        for leftover in half.parent.glob(f"{half.name}*"):
+            leftover.unlink()
+        replica = self.create_file(half, name=f"file:{path.stem}")
+        try:
+            yield replica
+        finally:
+            replica.close()
+        half.replace(path)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Among the threads and processes of this home, one at a time makes principals and agents."""
+        with self._lock:
+            if self._locked:
+                yield
+                return
+            with exclusive(self.folder / _LOCK):
+                self._locked = True
+                try:
+                    yield
+                finally:
+                    self._locked = False
 
     def open_file(self, path: Path, *, read_only: bool = False) -> Replica:
         """An existing file, by the key of its name, or by whichever key of this home opens it."""
@@ -148,17 +187,15 @@ class Home:
         """The file with the principal's log; made, with a new principal, when there is none yet."""
         if self._principal is not None:
             return self._principal
-        path = self.folder / f"principal{SUFFIX}"
-        if path.exists():
+        path = self.principal_path
+        with self._alone():
+            if not path.exists():
+                with self.making(path) as replica, replica.transaction():
+                    made = enrol.create_principal(replica)
+                    replica.file.put(_PRINCIPAL_KEY, made.log)
+                    _write_recovery_key(self.folder / "recovery-key.txt", made)  # first: it is nowhere else
             self._principal = self.open_file(path)
-            return self._principal
-        replica = self.create_file(path)
-        with replica.transaction():
-            made = enrol.create_principal(replica)
-            replica.file.put(_PRINCIPAL_KEY, made.log)
-        _write_recovery_key(self.folder / "recovery-key.txt", made)
-        self._principal = replica
-        return replica
+        return self._principal
 
     def principal_log(self) -> bytes:
         """The id of the principal's log."""
@@ -177,24 +214,55 @@ class Home:
     def create_agent(self, name: str) -> tuple[Replica, AgentRecord]:
         """A new agent of this home's principal, in a file of its own. Raises Conflict when the name is taken."""
         path = self.path_of(name)
-        if path.exists():
-            raise Conflict(f"there is an agent {name!r} already: choose another name, or just use it")
         _make_folder(path.parent)
+        with self._alone():
+            if path.exists():
+                raise Conflict(f"there is an agent {name!r} already: choose another name, or just use it")
+            self._make_agent(name, path)
+        return self.open_agent(name)
+
+    def _make_agent(self, name: str, path: Path) -> None:
         principal = self.principal()
         log = self.principal_log()
         if principal.head(log).role != LogRole.OWN:
             raise Conflict(
-                "this home is a copy of another one, whose principal enrols agents: make the agent there, "
-                "or start a home of its own with another ANTIPHON_HOME"
+                "this home is a copy of another one, or was restored: its principal enrols agents where the original "
+                "is. Make the agent there; or, if the original is gone for good, say so with `antiphon adopt`"
             )
         with principal.transaction():
             made = enrol.enrol_agent(principal, log)
-        replica = self.create_file(path)
-        enrol.follow_log(principal, log, replica)
         record = AgentRecord(name, made.id, made.principal, log)
-        with replica.transaction():
-            add_agent_log(replica, made, record, SigningKey(self.ring.get(f"log:{made.log.hex()}")))
-        return replica, record
+        with self.making(path) as replica:
+            enrol.follow_log(principal, log, replica)
+            with replica.transaction():
+                add_agent_log(replica, made, record, SigningKey(self.ring.get(f"log:{made.log.hex()}")))
+
+    def adopt(self) -> list[str]:
+        """Declares that this home is now the only one of its kind: what it was copied or restored from is gone.
+
+        Its principal's log is written here from now on, and the agents' new logs are certified; which agents. If the
+        other home is still used, both write one log: anyone who sees both can prove it. Raises Conflict when there is
+        nothing to adopt.
+        """
+        with self._alone():
+            principal, log = self.principal(), self.principal_log()
+            head = principal.head(log)
+            if head.role == LogRole.OWN:
+                raise Conflict("this home enrols its own agents already: there is nothing to adopt")
+            with principal.transaction():
+                head.role = LogRole.OWN
+                principal.logs.save_head(head)
+            principal.forget_caches()
+            certified = []
+            for name in self.names():
+                replica, record = self.open_agent(name)
+                with replica:
+                    for own in replica.heads_of(record.agent):
+                        if own.role == LogRole.OWN and own.size and enrol.is_provisional(replica, own):
+                            key = SigningKey(self.ring.get(f"log:{own.id.hex()}"))
+                            enrol.certify(principal, log, replica, own.id, key)
+                            certified.append(name)
+            return certified
 
     def open_agent(self, name: str, *, read_only: bool = False) -> tuple[Replica, AgentRecord]:
         """An agent's file. Raises NotFound."""
@@ -285,25 +353,29 @@ def _given_key() -> bytes | None:
 
 
 def _given_passphrase(passphrase: str | None) -> str | None:
-    return passphrase if passphrase is not None else os.environ.get("ANTIPHON_PASSPHRASE") or None
+    given = passphrase if passphrase is not None else os.environ.get("ANTIPHON_PASSPHRASE")
+    if given == "":
+        raise InvalidInput("the passphrase given is empty: unset ANTIPHON_PASSPHRASE, or give one that protects")
+    return given
 
 
 def _unlock(place: Path, passphrase: str | None) -> Unlock:
-    given = _given_passphrase(passphrase)
-    if given is not None:
-        return Unlock(passphrase=given)
+    """Everything that may open the ring; its first line says which of them it wants."""
     key = _given_key()
-    if key is None:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            key = bytes.fromhex((place / "key").read_text().strip())
-    return Unlock(key=key)
+    return Unlock(_given_passphrase(passphrase), _kept_key(place) if key is None else key)
+
+
+def _kept_key(place: Path) -> bytes | None:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return bytes.fromhex((place / "key").read_text().strip())
+    return None
 
 
 def _new_ring(place: Path, ring_path: Path, passphrase: str | None) -> KeyRing:
     given = _given_passphrase(passphrase)
     if given is not None:
         return KeyRing(ring_path, Unlock(passphrase=given), create=True)
-    key = _given_key()
+    key = _given_key() or _kept_key(place)  # one that an interrupted start has left
     if key is None:
         key = SystemEntropy().bytes(32)
         _write_private(place / "key", key.hex() + "\n")
@@ -324,6 +396,8 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _write_recovery_key(path: Path, made: enrol.NewPrincipal) -> None:
+    if path.exists():  # of a principal that was here before: never overwritten
+        path.rename(path.with_name(f"recovery-key.before-{made.id.hex()[:8]}.txt"))
     _write_private(
         path,
         "Antiphon recovery key. Whoever has it can take over this principal; without it a stolen or lost\n"

@@ -90,16 +90,18 @@ class KeyRing:
             )
         check = keystore.wrap(_ZERO, name=_CHECK, kek=_kek(unlock, head), entropy=self._entropy)
         text = msgspec.json.encode(head) + b"\n" + _line(_CHECK, check)
+        fresh = self._path.with_suffix(".new")
         try:
-            handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            raise Conflict(f"{self._path} exists already") from None
+            if self._path.exists():
+                raise Conflict(f"{self._path} exists already")
+            handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)  # whole or not at all
         except OSError as error:
             raise Unavailable(f"cannot create {self._path}: {error.strerror}") from None
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _read_head(self) -> _Head:
         try:

@@ -11,18 +11,21 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile, translated
 from antiphon.identity.keystore import KeyStore
 from antiphon.log.rewrite import pack_block
 from antiphon.log.store import LogRole
 from antiphon.model import limits
+from antiphon.model.errors import Conflict
 from antiphon.replica.commit import Writer
 from antiphon.replica.keep import Keeper
 from antiphon.replica.stored import FORMAT
 from antiphon.views.domain import Registry
 from antiphon.world.entropy import SystemEntropy
-from antiphon.world.host import still_ours
+from antiphon.world.host import Mark, has_other_names, still_ours
 
 
 class Replica(Writer):
@@ -31,6 +34,7 @@ class Replica(Writer):
     def __init__(self, *args: Any, background: bool = True, **world: Any) -> None:
         super().__init__(*args, **world)
         self._marking = threading.Lock()
+        self._marked: tuple[bytes, Mark] | None = None
         self._keeper = Keeper(self._keep) if background and not self.file.read_only else None
 
     @classmethod
@@ -62,6 +66,11 @@ class Replica(Writer):
         """An existing file. A copy or an older state of one is noticed here: its logs become past ones."""
         cipher = world.pop("cipher", "aegis")
         vfs = world.pop("vfs", None)
+        if has_other_names(path) and not read_only:
+            raise Conflict(
+                f"{path} has hard links: two names of one file would each lose what the other wrote. "
+                "Copy it (cp without -l) and remove the extra name"
+            )
         file = SqliteFile(path, key, cipher=cipher, read_only=read_only, vfs=vfs)
         try:
             replica = cls(file, registry, keys, **world)
@@ -98,11 +107,13 @@ class Replica(Writer):
         """Copies on one machine share the file's id, never an incarnation: each has a mark of its own."""
         mark = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=events)
         self.host.keep(self.file_id + incarnation, mark)
+        self._marked = self.file_id + incarnation, mark
 
     def _notice_copies(self) -> None:
         incarnation = self.file.get("incarnation") or b""
         now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=self.state.events)
         if still_ours(self.host.recall(self.file_id + incarnation), now):
+            self._marked = self.file_id + incarnation, now
             return
         fresh = self.entropy.bytes(16)
         self._keep_mark_as(fresh, self.state.events)  # first: where no mark can be kept, the file stays as it is
@@ -129,7 +140,14 @@ class Replica(Writer):
                 self.refold(name)
         self.views.live = frozenset(live)
 
+    def mark(self) -> Mark | None:
+        """The mark kept for this file as it is now, None when there is none that can be read."""
+        return self.host.recall(self.file_id + (self.file.get("incarnation") or b""))
+
     def _ended(self) -> None:
+        if self._marked is not None:
+            file_id, mark = self._marked
+            self.host.note(file_id, msgspec.structs.replace(mark, events=self.state.events))
         if self._loose and self._keeper is not None:
             self._loose = False
             self._keeper.wake()

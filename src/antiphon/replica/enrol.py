@@ -156,6 +156,12 @@ def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> L
     return replica.head(head.id)
 
 
+def is_provisional(replica: Replica, head: LogHead) -> bool:
+    """Whether a log began as a clone's, without a certificate."""
+    first = replica.reader.header(head, 0)
+    return first is not None and first.kind == kinds.INSTANCE_PROVISIONAL
+
+
 def certify(principal: Replica, principal_log: bytes, replica: Replica, log_id: bytes, instance: SigningKey) -> None:
     """Certifies a provisional log from the file that holds its principal's log; needs the new instance's key too."""
     first = replica.event(log_id, 0)

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import threading
+from collections.abc import Iterator
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,14 @@ import msgspec
 import platformdirs
 
 from antiphon.model.errors import DiskFull, ReadOnly, Unavailable
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+MARK_BYTES = 4_096 + 512
+"""Room for a path of the greatest length and the rest."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -62,7 +71,7 @@ class Host:
             fresh = place.with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                os.write(handle, msgspec.json.encode(mark))
+                os.write(handle, _padded(mark))
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -76,8 +85,42 @@ class Host:
             ) from None
         _sync_folder(place.parent)
 
+    def note(self, file_id: bytes, mark: Mark) -> None:
+        """Moves a kept mark on without waiting for the disk; quietly nothing where none is kept.
+
+        A killed process then leaves a mark that is not behind; only a power cut can. *Cost*: about 10 µs.
+        """
+        with contextlib.suppress(OSError):
+            handle = os.open(self._place(file_id), os.O_WRONLY)
+            try:
+                os.write(handle, _padded(mark))
+            finally:
+                os.close(handle)
+
     def _place(self, file_id: bytes) -> Path:
         return self._state / "marks" / f"{file_id.hex()}.json"
+
+
+def _padded(mark: Mark) -> bytes:
+    """A mark's bytes, of one length, so that a newer one covers an older one."""
+    return msgspec.json.encode(mark).ljust(MARK_BYTES)
+
+
+def has_other_names(path: Path) -> bool:
+    """Whether the file has hard links. SQLite keeps a log beside each name; two names lose each other's commits."""
+    try:
+        return path.stat().st_nlink > 1
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock on a file of this name, among threads and processes; where there are no such locks, does nothing."""
+    with path.open("ab") as guard:
+        if fcntl is not None:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
 
 
 def still_ours(seen: Mark | None, now: Mark) -> bool:
