@@ -253,7 +253,7 @@ def test_the_configurations_of_the_page_start_the_server(shown: dict[str, Any], 
 def test_the_program_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     cli("init", "ada")
-    wanted = 'StdioServerParameters(command="antiphon", args=["-a", "ada", "mcp"])'
+    wanted = 'StdioServerParameters(command="antiphon", args=["-a", "ada", "mcp"], env=dict(os.environ))'
     assert wanted in code
     args = [*COMMAND[1:], "-a", "ada", "mcp"]
     ours = f"StdioServerParameters(command={COMMAND[0]!r}, args={args!r}, env={variables()!r})"

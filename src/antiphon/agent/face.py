@@ -285,7 +285,7 @@ class Agent(Opened):
         """
         return self._rows.get(entity, lambda: self._load(entity))
 
-    def event(self, event: str) -> Event:
+    def event(self, event: str | int) -> Event:
         """One event by its id (or its seq in this agent's log). Raises NotFound when it is not, or no longer, there."""
         head, seq = self._place(event)
         try:
@@ -319,7 +319,7 @@ class Agent(Opened):
         """The newest signed checkpoint (a C2SP note). Keep it elsewhere: `verify(since=…)` then finds a rollback."""
         return prove.hand_out_checkpoint(self.replica, self._read_log.id)
 
-    def prove(self, event: str) -> bytes:
+    def prove(self, event: str | int) -> bytes:
         """A proof file that this event is in the log, checkable by anyone with `antiphon.verify_proof`."""
         head, seq = self._place(event)
         return prove.prove_event(self.replica, head.id, seq, principal_log=self.record_of_agent.principal_log)
@@ -349,7 +349,7 @@ class Agent(Opened):
 
     def forget(
         self,
-        event: str | Sequence[str] = (),
+        event: str | int | Sequence[str | int] = (),
         *,
         entity: str | None = None,
         person: str | None = None,
@@ -360,9 +360,8 @@ class Agent(Opened):
         derived from them; place by place. It cannot be undone. Raises NotFound when there is nothing to forget.
         """
         targets: set[tuple[int, int]] = set()
-        for item in (event,) if isinstance(event, str) else event:
-            head, seq = self._place(item)
-            self.replica.event(head.id, seq)
+        for item in (event,) if isinstance(event, str | int) else event:
+            head, seq = self._own_place(item)
             targets.add((head.no, seq))
         if entity is not None:
             numbers = {head.id: head.no for head in self._heads()}
@@ -415,10 +414,9 @@ class Agent(Opened):
                 refs = tuple(self._ref(Role.SOURCE, row.log, row.seq) for row in rows)
                 self._commit([commands.summarize(rows, refs)])
 
-    def request_forget(self, event: str) -> Recorded:
+    def request_forget(self, event: str | int) -> Recorded:
         """Asks the owner to forget an event; nothing is erased until they do (`antiphon forget --requests`)."""
-        head, seq = self._place(event)
-        self.replica.event(head.id, seq)
+        head, seq = self._own_place(event)
         body = kinds.ErasureRequested([(head.id, seq)], "asked")
         draft = Draft(kinds.ERASURE_REQUESTED, msgspec.msgpack.encode(body))
         return self._commit([(draft, body)])[0]
@@ -432,6 +430,8 @@ class Agent(Opened):
             for log, at in body.events:
                 with contextlib.suppress(NotFound):
                     wanted = self.replica.event(log, at)
+                    if wanted.kind in kinds.SYSTEM_KINDS:
+                        continue
                     open_requests.append(
                         {
                             "request": event_text(request.log, request.seq),

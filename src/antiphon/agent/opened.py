@@ -9,16 +9,20 @@ from antiphon.agent.answers import Receipts, Recorded
 from antiphon.domains.memory import MEMORIES, PEOPLE, commands
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.home import AgentRecord
+from antiphon.log import kinds
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Draft, Ref, Role
 from antiphon.model.table import Table
-from antiphon.model.text import check_text, entity_text, event_text, id_text, parse_entity, parse_event
+from antiphon.model.text import check_text, entity_text, id_text, parse_entity, parse_event
 from antiphon.query.cache import RowCache
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.views.store import StoredRow
+
+SEQ_DIGITS_MAX = 13
+"""A log holds at most 2^40 events."""
 
 
 class Opened:
@@ -38,8 +42,9 @@ class Opened:
         self._closer = closer
         self._text = SqliteText(replica.file, replica.tables)
         self._log: bytes | None = None
+        self.began_log = False
         self._rows = RowCache(replica.fresh)
-        self._made: tuple[int, list[Table]] = (-1, [])
+        self._made: tuple[int, list[Table], dict[int, str]] = (-1, [], {})
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {id_text(self.record_of_agent.agent)})"
@@ -79,6 +84,7 @@ class Opened:
         if self.replica.file.read_only:
             past = self._heads(LogRole.PAST)
             return past[-1].id
+        self.began_log = True
         head = enrol.new_instance(self.replica, self.record_of_agent.agent, self._principal())
         with self.replica.transaction():
             self.replica.name_log(head.no, self.name)
@@ -117,15 +123,32 @@ class Opened:
         """The pseudonym that stands for a person here, None when nothing was recorded about them."""
         return next(iter(self._pseudonyms(label)), None)
 
-    def _place(self, event: str) -> tuple[LogHead, int]:
-        """The log and seq of an event id, or of a bare seq in this agent's own log."""
-        if event.isascii() and event.isdigit():
+    def _place(self, event: str | int) -> tuple[LogHead, int]:
+        """The log and seq of an event id, or of a bare seq in this agent's own log.
+
+        Other agents of a shared file are out of reach; adopted archives and the principal's log are not.
+        """
+        if isinstance(event, int) or (event.isascii() and event.isdigit() and len(event) <= SEQ_DIGITS_MAX):
             return self.replica.head(self._read_log.id), int(event)
         log, seq = parse_event(event)
         for head in self._heads():
             if head.id == log and seq < head.size:
                 return head, seq
-        return self.replica.head(log), seq
+        head = self.replica.head(log)
+        near = (self.record_of_agent.agent, self.record_of_agent.principal)
+        if head.role != LogRole.FOREIGN and head.owner not in near:
+            raise NotFound(f"{event} is another agent's: open that agent to read it")
+        return head, seq
+
+    def _own_place(self, event: str | int) -> tuple[LogHead, int]:
+        """As `_place`, of this agent's own events alone, the log's own kinds left out. Raises InvalidInput."""
+        head, seq = self._place(event)
+        found = self.replica.event(head.id, seq)
+        if head.role == LogRole.FOREIGN or head.owner != self.record_of_agent.agent:
+            raise InvalidInput(f"{event} is not {self.name}'s: only its owner can forget it")
+        if found.kind in kinds.SYSTEM_KINDS:
+            raise InvalidInput(f"{event} is a {found.kind}: what is left of the log could not be checked without it")
+        return head, seq
 
     def _source_refs(self, events: Sequence[str]) -> tuple[Ref, ...] | None:
         if not events:
@@ -137,22 +160,25 @@ class Opened:
         head = self.replica.head_no(no)
         return Ref(role, head.id, seq, self.replica.reader.leaf(head, seq))
 
-    def _tables_made(self) -> list[Table]:
-        """The tables that there are; asking for each that was never written costs as much as reading a row."""
+    def _made_now(self) -> tuple[list[Table], dict[int, str]]:
+        """The tables that there are, and this agent's logs by number as the text of their events begins.
+
+        Kept until the file changes: to ask for a table that was never written costs as much as to read a row.
+        """
         tick = self.replica.fresh()
-        stamp, made = self._made
-        if stamp != tick:
+        if self._made[0] != tick:
             made = [table for table in self.replica.registry.tables.values() if self.replica.tables.exists(table)]
-            self._made = tick, made
-        return made
+            self._made = tick, made, {head.no: id_text(head.id) + "/" for head in self._heads()}
+        return self._made[1], self._made[2]
 
     def _load(self, entity: str) -> dict[str, Any] | None:
-        key, mine = parse_entity(entity), self._log_numbers()
-        for table in self._tables_made():
+        key = parse_entity(entity)
+        tables, mine = self._made_now()
+        for table in tables:
             row = self.replica.tables.row(table, key)
             if row is not None and row.log in mine:
-                event = event_text(self.replica.head_no(row.log).id, row.seq)
-                return {"table": table.name, "event": event, **row.values}
+                values = row.values
+                return {"table": table.name, "event": f"{mine[row.log]}{row.seq}", **values}
         return None
 
     def _own_entity(self, entity: str) -> bytes:

@@ -6,6 +6,7 @@ What is known of a source is written in the transaction that records it: a crash
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,7 +217,7 @@ class Rejects:
             raise errors.InvalidInput(f"{path} is what is imported: name another place with --rejects")
         self._source = source
         self._wanted = path
-        self._mode = os.O_APPEND if append else os.O_TRUNC
+        self._append = append
         self._file: IO[bytes] | None = None
         self.path: str | None = None
 
@@ -239,7 +240,7 @@ class Rejects:
     def _open(self) -> IO[bytes]:
         for place in (self._wanted, Path.cwd() / self._wanted.name):
             try:
-                handle = os.open(place, os.O_CREAT | os.O_WRONLY | self._mode, 0o600)
+                handle = _private(place, append=self._append)
             except OSError:
                 continue
             self.path = str(place)
@@ -250,6 +251,23 @@ class Rejects:
         """Ends the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _private(place: Path, *, append: bool) -> int:
+    """A file to write, its owner's alone from the start; one that is there already becomes so before it is written."""
+    try:
+        return os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        handle = os.open(place, os.O_WRONLY | (os.O_APPEND if append else 0))
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            place.chmod(0o600)
+            if not append:
+                os.ftruncate(handle, 0)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _again(record: Record) -> bytes:

@@ -45,8 +45,6 @@ def export(session: Session, *, path: Path, good: bool) -> int:
                 with contextlib.suppress(OSError):
                     path.unlink()
             raise
-    with contextlib.suppress(OSError):
-        path.chmod(0o600)
     size = path.stat().st_size
     if session.as_json:
         import msgspec

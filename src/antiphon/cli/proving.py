@@ -80,10 +80,14 @@ def checkpoint(session: Session, *, output: Path | None) -> int:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all, for its owner alone."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()  # left by a process that was killed, and had this number
     try:
-        fresh.write_bytes(data)
+        handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         fresh.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

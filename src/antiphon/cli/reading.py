@@ -12,6 +12,7 @@ import click
 from antiphon.cli import show as out
 from antiphon.cli.session import Session, current, event_id, moment, verb
 from antiphon.model import errors
+from antiphon.model.limits import LOG_EVENTS_MAX
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -215,8 +216,15 @@ def history(session: Session, *, entity: str) -> int:
 
 
 @verb("log", short_help="List the events of the log, in order.")
-@click.option("--after", type=click.IntRange(-1), metavar="SEQ", help="Begin behind this event; -1 is the beginning.")
-@click.option("-n", "--limit", type=click.IntRange(1), help="So many: the first behind --after, else the newest.")
+@click.option(
+    "--after",
+    type=click.IntRange(-1, LOG_EVENTS_MAX),
+    metavar="SEQ",
+    help="Begin behind this event; -1 is the beginning.",
+)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, LOG_EVENTS_MAX), help="So many: the first behind --after, else the newest."
+)
 @click.option("--kind", multiple=True, help="Only this kind, or all below it (memory); may be repeated.")
 def log(session: Session, *, after: int | None, limit: int | None, kind: tuple[str, ...]) -> int:
     """Lists the events of the agent's own log, in order.
@@ -296,17 +304,15 @@ def summary(event: Event) -> str:
     import msgspec
 
     from antiphon.log import kinds
-    from antiphon.replica.archive import plain
 
     if event.kind in kinds.STATEMENT_KINDS or event.body is None:
         return ""
-    try:
-        body = event.decoded()
-    except (msgspec.DecodeError, UnicodeError):
-        return f"{len(event.body):,} bytes"
+    body = event.plain()
+    if isinstance(body, str):
+        return f"{len(event.body):,} bytes" if body == event.body.hex() else body
     if not isinstance(body, dict):
-        return str(plain(body))
+        return msgspec.json.encode(body).decode()
     for name in ("text", "response", "prompt", "to_tone", "label", "reason"):
         if isinstance(body.get(name), str):
             return str(body[name])
-    return msgspec.json.encode(plain(body)).decode()
+    return msgspec.json.encode(body).decode()

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from antiphon import __version__
-from antiphon.cli import forgetting, keeping, proving, reading, upkeep, writing
+from antiphon.cli import adopting, forgetting, keeping, proving, reading, upkeep, writing
 from antiphon.cli import show as out
 from antiphon.cli.session import Session
 from antiphon.model import errors
@@ -28,7 +28,7 @@ _SECTIONS: Final = {
     "Find": ("recall", "show", "history", "log"),
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
-    "Look after": ("export", "stats", "doctor", "mcp"),
+    "Look after": ("export", "stats", "doctor", "adopt", "mcp"),
 }
 
 
@@ -92,6 +92,9 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get("ANTIPHON_DEBUG") == "1":
         traceback.print_exception(error)
     code = code_of(error)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return code
     if isinstance(error, click.Abort):
         message = "stopped; everything acknowledged is on disk"
         if sys.stderr.isatty():
@@ -167,6 +170,7 @@ for verb in (
     keeping.export,
     keeping.stats,
     upkeep.doctor,
+    adopting.adopt,
     upkeep.mcp,
 ):
     main.add_command(verb)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from antiphon.cli import show as out
 from antiphon.model import errors
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class Session:
             stack.callback(agent.replica.close)
             with translated(agent.replica.file.path):
                 yield agent
+                if agent.began_log:
+                    out.aside(
+                        f"{name} began a log of its own here: this home is a copy, was restored, or ANTIPHON_STATE "
+                        "was lost; `antiphon doctor` says more"
+                    )
                 if writes and not agent.replica.file.read_only:
                     with contextlib.suppress(errors.Unavailable):
                         agent.replica.pack_some(runs_min=RUNS_BEFORE_PACKING)
@@ -119,11 +125,11 @@ def current(agent: Agent) -> LogHead:
 
 def event_id(agent: Agent, event: str) -> str:
     """A whole event id, from itself or from a number in the agent's current log."""
-    from antiphon.model.text import event_text
+    from antiphon.model.text import event_text, parse_seq
 
     if not (event.isascii() and event.isdigit()):
         return event
-    return event_text(current(agent).id, int(event))
+    return event_text(current(agent).id, parse_seq(event))
 
 
 def _opened(home: Home, name: str, *, writes: bool, salvage: bool) -> Agent:

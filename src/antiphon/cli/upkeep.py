@@ -76,6 +76,12 @@ def _findings(agent: Agent) -> Iterator[Finding]:
     yield ops.check_pages(replica.file)
     yield from _check_logs(agent)
     yield from ops.check_rows(replica.registry, replica.tables, replica.reader, replica.heads())
+    with replica.file.snapshot():
+        again = ops.check_folds(
+            replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(),
+            domains=replica.views.live,
+        )  # fmt: skip
+    yield again
     if not replica.file.read_only:
         yield from ops.check_fulltext(replica.file, replica.registry.tables.values(), replica.transaction)
         yield ops.check_scrub(lambda: replica.scrub_if_pending(file_bytes_max=_ANY_SIZE))
@@ -106,7 +112,7 @@ def _check_logs(agent: Agent) -> Iterator[Finding]:
 def _check_mark(agent: Agent) -> Finding:
     from antiphon.ops.doctor import Finding, State, ok
 
-    mark = agent.replica.host.recall(agent.replica.file_id)
+    mark = agent.replica.mark()
     if mark is None:
         advice = "let ANTIPHON_STATE name a folder that can be written: without a mark every open begins a new log"
         return Finding("mark", State.NOTE, "none is kept of this file outside its home", advice)
@@ -130,7 +136,9 @@ def _check_standing(agent: Agent) -> Finding:
         return Finding("instance", State.WRONG, detail, "what it writes counts nowhere: make another agent")
     if own[-1].id not in standing.logs:
         detail = "provisional: a copy that its principal has not certified yet"
-        return Finding("instance", State.NOTE, detail, "certify it where the principal's home is")
+        return Finding(
+            "instance", State.NOTE, detail, "the original's home certifies it; is that gone for good? `antiphon adopt`"
+        )
     past = len(heads) - len(own)
     return ok("instance", "certified" + (f"; {past} earlier ones are kept" if past else ""))
 
@@ -190,7 +198,7 @@ def mcp(session: Session) -> int:
 @verb("demo", short_help="See it all on 258,145 real chat messages.")
 @click.option("--keep", is_flag=True, help="Keep the files, and say where.")
 def demo(session: Session, *, keep: bool) -> int:
-    """Remembers 258,145 real chat messages of thousands of people, finds, proves, damages and forgets some of them.
+    """Remembers 258,145 real chat messages of 1,315 people, finds, proves, damages and forgets some of them.
 
     \b
       antiphon demo

@@ -39,7 +39,7 @@ def show(console: Console, figures: Figures) -> None:
             Panel(body, title=f"[bold]{title}[/bold]", title_align="left", border_style="dim", padding=(0, 1))
         )
     where = f"The files are in {figures.folder}" if figures.kept else "Nothing is left behind (--keep keeps the files)"
-    console.print(f'[dim]{where}. Next: `antiphon init ada`, then `antiphon -a ada remember "…"`.[/dim]')
+    console.print(f"[dim]{where}. Next: `. .venv/bin/activate` and `antiphon init ada`.[/dim]")
 
 
 def _grid() -> Table:

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import gcd
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import zstandard
@@ -38,6 +38,12 @@ of commits, costs them 1 µs of processor an event."""
 _PREFIX_BYTES_MAX: Final = 64
 _NIL: Final = b"\xc0"
 _local: Final = threading.local()
+
+T = TypeVar("T")
+K = TypeVar("K")
+_Each = Annotated[list[T], msgspec.Meta(max_length=BLOCK_LEAVES)]
+_Some = Annotated[dict[K, T], msgspec.Meta(max_length=BLOCK_LEAVES)]
+"""At most one entry a leaf. The decoder looks at the length it is told before it makes room for anything."""
 
 
 class Leaves(msgspec.Struct):
@@ -95,11 +101,17 @@ def _decompressor() -> zstandard.ZstdDecompressor:
     return found
 
 
-def _inflate(data: bytes, leaves: int = BLOCK_LEAVES) -> bytes:
-    if data[:1] == _RAW:
+def packed_bytes_max(leaves: int) -> int:
+    """More than so many leaves can take, compressed or not."""
+    return (leaves + 1) * _LEAF_BYTES_MAX
+
+
+def _inflate(data: bytes | memoryview, leaves: int = BLOCK_LEAVES) -> bytes | memoryview:
+    most = packed_bytes_max(leaves)
+    if data[:1] == _RAW and len(data) <= most:
         return data[1:]
     try:
-        if data[:1] != _ZSTD or zstandard.frame_content_size(data[1:]) > leaves * _LEAF_BYTES_MAX + _LEAF_BYTES_MAX:
+        if data[:1] != _ZSTD or zstandard.frame_content_size(data[1:]) > most:
             raise Corrupt("a stored frame is of no kind we know, or claims to be larger than any can be")
         return _decompressor().decompress(data[1:], allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -107,10 +119,10 @@ def _inflate(data: bytes, leaves: int = BLOCK_LEAVES) -> bytes:
 
 
 class _Run(msgspec.Struct, array_like=True):
-    headers: list[bytes | None]
-    bodies: list[bytes | None]
+    headers: _Each[bytes | None]
+    bodies: _Each[bytes | None]
     states: bytes | None
-    hashes: dict[int, bytes]
+    hashes: _Some[int, bytes]
 
 
 _run_decoder: Final = msgspec.msgpack.Decoder(_Run)
@@ -122,7 +134,7 @@ def pack_run(leaves: Leaves) -> bytes:
     return _squeeze(_pack(_Run(leaves.headers, leaves.bodies, states, leaves.hashes)))
 
 
-def unpack_run(first: int, count: int, data: bytes) -> Leaves:
+def unpack_run(first: int, count: int, data: bytes | memoryview) -> Leaves:
     """The leaves of a run. Raises Corrupt when the bytes are not those of `count` leaves."""
     try:
         run = _run_decoder.decode(_inflate(data, min(max(count, 0), BLOCK_LEAVES)))
@@ -164,8 +176,8 @@ class _Stored(msgspec.Struct, array_like=True):
 
     count: int
     states: bytes | None
-    hashes: dict[int, bytes] | None
-    shapes: list[tuple[str, int, tuple[bytes, ...] | None, int, bytes | None]]
+    hashes: _Some[int, bytes] | None
+    shapes: _Each[tuple[str, int, tuple[bytes, ...] | None, int, bytes | None]]
     shape_of: bytes | None
     stamp: int
     stamp_unit: int
@@ -174,10 +186,10 @@ class _Stored(msgspec.Struct, array_like=True):
     time_unit: int
     times: bytes | None
     timed: bytes | None
-    entity_ids: list[bytes]
+    entity_ids: _Each[bytes]
     entities: bytes | int
-    refs: dict[int, tuple[Ref, ...]] | None
-    frames: list[int]
+    refs: _Some[int, tuple[Ref, ...]] | None
+    frames: _Each[int]
 
 
 class Columns(msgspec.Struct):
@@ -397,7 +409,7 @@ class Frame(msgspec.Struct, array_like=True):
     """
 
     prefix: bytes | None
-    items: list[msgspec.Raw]
+    items: _Each[msgspec.Raw]
 
     def body(self, at: int) -> bytes | None:
         """The body at this offset, None where it is not held."""
@@ -449,7 +461,7 @@ def pack_frames(bodies: list[bytes | None], cuts: list[int]) -> list[bytes]:
 def unpack_frame(data: bytes, count: int) -> Frame:
     """A frame of so many bodies. Raises Corrupt when these bytes are none."""
     try:
-        frame = _frame_decoder.decode(_inflate(data))
+        frame = _frame_decoder.decode(_inflate(data, count))
         if len(frame.items) == count and (frame.prefix is not None or _are_bytes(frame.items)):
             return frame
     except _UNREADABLE as error:

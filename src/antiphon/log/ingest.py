@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from antiphon.identity.statements import log_id_of
+from antiphon.identity.signing import Statement, decode_statement
+from antiphon.identity.statements import PrincipalInception, log_id_of
+from antiphon.identity.validity import Evidence, Standing, standing_of
 from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves, pack_run
@@ -41,11 +43,86 @@ def parts_of(
         yield Part(leaves, seeds)
 
 
+class Home:
+    """What a log says as the home of a principal: who its agents are, and what it erases in their logs.
+
+    Any other log says nothing of the kind, whatever is in it. Believe it only once the log itself has verified.
+    """
+
+    def __init__(self, head: LogHead) -> None:
+        self._head = head
+        self._inception: Statement | None = None
+        self._evidence: list[Evidence] = []
+        self._erased: list[tuple[int, kinds.Erased]] = []
+        self._standing: Standing | None = None
+
+    @property
+    def is_home(self) -> bool:
+        """Whether its first event is the inception from which its id follows; known from its first part on."""
+        return self._inception is not None
+
+    def hear(self, leaves: Leaves) -> None:
+        """Takes note of what these leaves, in order from the log's first, say. Raises ProtocolViolation."""
+        if leaves.first == 0:
+            self._inception = _inception_of(self._head, leaves)
+        if self._inception is None:
+            return
+        for seq, (raw, body) in enumerate(zip(leaves.headers, leaves.bodies, strict=True), leaves.first):
+            if raw is None or body is None:
+                continue
+            kind = decode_header(raw).kind
+            if kind in kinds.STATEMENT_KINDS:
+                self._evidence.append(Evidence(decode_statement(body), self._head.id, seq))
+            elif kind == kinds.ERASED:
+                self._erased.append((seq, kinds.read_erased(body, seq)))
+        self._standing = None
+
+    def erases_in(self, head: LogHead) -> list[tuple[int, int]]:
+        """The ranges that the principal erases in the log of an agent of its own; none in anybody else's."""
+        if self._inception is None:
+            return []
+        if self._standing is None:
+            self._standing = standing_of(self._inception, self._evidence)
+        standing, home = self._standing, self._head.id
+        if head.owner not in standing.agents:
+            return []
+        said = (event for seq, event in self._erased if event.log == head.id and standing.counts(home, seq))
+        return [found for event in said for found in event.ranges]
+
+
+def _inception_of(head: LogHead, leaves: Leaves) -> Statement | None:
+    """The principal's inception that a log begins with, None where it is not that principal's home."""
+    raw, body = (leaves.headers[0], leaves.bodies[0]) if leaves.headers else (None, None)
+    if raw is None or body is None or decode_header(raw).kind != kinds.PRINCIPAL_INCEPTED:
+        return None
+    try:
+        statement = decode_statement(body)
+        begin = PrincipalInception.read(statement)
+    except ProtocolViolation:
+        return None
+    return statement if statement.id == head.owner and log_id_of(head.owner, begin.enrol_key) == head.id else None
+
+
+def uncovered(erased: Iterable[int], covered: list[tuple[int, int]]) -> int | None:
+    """The first of these seqs (ascending) that no range covers."""
+    ranges = sorted(covered)
+    at = 0
+    reach = -1
+    for seq in erased:
+        while at < len(ranges) and ranges[at][0] <= seq:
+            reach = max(reach, ranges[at][1])
+            at += 1
+        if seq >= reach:
+            return seq
+    return None
+
+
 def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes) -> LogHead:
     """The head after storing these parts behind what it has. Call inside a transaction: a failure stores nothing.
 
     What the log's own erasing events say is gone in the first part is destroyed here too. Raises ProtocolViolation
-    when id, headers, hashes and the signed root do not fit together.
+    when id, headers, hashes and the signed root do not fit together, or a leaf is bare that neither the log erases nor
+    its principal's home in this store.
     """
     if log_id_of(head.owner, head.key) != head.id:
         raise ProtocolViolation("a log whose id does not follow from its owner and its key")
@@ -53,21 +130,45 @@ def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes) -
     head = msgspec.structs.replace(head, resets=list(head.resets))
     frontier = Frontier(head.size, head.frontier)
     gone: list[int] = []
+    bare: list[int] = []
     said: list[tuple[int, int]] = []
     for part in parts:
-        _take(store, head, frontier, part, gone, said)
+        _take(store, head, frontier, part, gone, bare, said)
     if signed.size != frontier.size or signed.root != frontier.root():
         raise ProtocolViolation(
             f"the events received give another root than the checkpoint of size {signed.size} signs"
         )
+    if uncovered(bare, said) is not None:  # a home may be long: read only when it must have spoken
+        missing = uncovered(bare, [*said, *_erased_at_home(store, head)])
+        if missing is not None:
+            raise ProtocolViolation(f"event {missing} is gone, but neither its log nor its principal erases it")
     head.frontier, head.note = frontier.packed(), note
     store.save_head(head)
     erase(store, head, [seq for seq in gone if any(first <= seq < last for first, last in said)])
     return head
 
 
+def _erased_at_home(store: LogStore, head: LogHead) -> list[tuple[int, int]]:
+    """What principals whose homes are in this store, verified as they came, erase in a log."""
+    found: list[tuple[int, int]] = []
+    for other in list(store.heads()):
+        home = Home(other)
+        for first in range(0, other.size if other.id != head.id else 0, BLOCK_LEAVES):
+            home.hear(LoadedBlock(store, other, first).leaves(store))
+            if not home.is_home:
+                break
+        found += home.erases_in(head)
+    return found
+
+
 def _take(
-    store: LogStore, head: LogHead, frontier: Frontier, part: Part, gone: list[int], said: list[tuple[int, int]]
+    store: LogStore,
+    head: LogHead,
+    frontier: Frontier,
+    part: Part,
+    gone: list[int],
+    bare: list[int],
+    said: list[tuple[int, int]],
 ) -> None:
     leaves = part.leaves
     skip = frontier.size - leaves.first
@@ -81,7 +182,9 @@ def _take(
     packed = _rejoin(store, head, leaves, hashes[:skip], seeds, gone) if skip else part.seeds
     for at in range(skip, len(hashes)):
         raw, body = leaves.headers[at], leaves.bodies[at]
-        if raw is not None:
+        if raw is None:
+            bare.append(leaves.first + at)
+        else:
             _check(head, decode_header(raw), body, leaves.first + at, said)
     done = frontier.extend(hashes[skip:], keep_level=BLOCK_LEVEL)
     block = store.block(head.no, leaves.first) or BlockRow(leaves.first, 0, packed)

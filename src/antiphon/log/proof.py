@@ -18,12 +18,13 @@ from antiphon.log.leaf import body_hash, leaf_hash
 from antiphon.log.tree import check_consistency, root_from_inclusion
 from antiphon.model import hlc
 from antiphon.model.errors import LimitExceeded, ProtocolViolation
-from antiphon.model.event import Header, decode_body, decode_header
+from antiphon.model.event import Header, decode_header, plain_body
 from antiphon.model.limits import BODY_BYTES_MAX, PROOF_BYTES_MAX
 from antiphon.model.note import Checkpoint
 from antiphon.model.text import event_text, id_text
 
 PROOF_FORMAT: Final = "antiphon/proof/v1"
+_UNCUT: Final = 1 << 62
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -50,10 +51,6 @@ class ProvenEvent(msgspec.Struct, frozen=True):
 
     def describe(self) -> dict[str, Any]:
         """The same as plain values for a person or a script."""
-        try:
-            body = decode_body(self.body) if self.body else None
-        except (msgspec.DecodeError, UnicodeError):
-            body = None
         return {
             "ok": True,
             "event": event_text(self.log, self.seq),
@@ -65,7 +62,7 @@ class ProvenEvent(msgspec.Struct, frozen=True):
             "kind": self.header.kind,
             "recorded_ms": hlc.to_ms(self.header.hlc),
             "occurred_ms": self.header.occurred,
-            "body": _plain(body),
+            "body": plain_body(self.body),
         }
 
 
@@ -81,16 +78,6 @@ class _Proof(msgspec.Struct):
     salt: bytes | None = None
     old_note: bytes | None = None
     path: list[bytes] = []
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def write_inclusion(
@@ -145,7 +132,7 @@ def verify_event(raw: bytes, *, principal: bytes | None = None) -> ProvenEvent:
         raise LimitExceeded("BODY_BYTES_MAX", got=len(body), allowed=BODY_BYTES_MAX, what="an event's body in bytes")
     if len(blind) != 16 or len(salt) != 16:
         raise ProtocolViolation("a proof whose blind or salt has the wrong length")
-    owner, agent, log, certified = _speaker(proof, principal)
+    owner, agent, log, certified, _ = _speaker(proof, principal)
     signed = checkpoint.verify(proof.note, proof.key, log_id=log)
     header = decode_header(header_bytes)
     leaf = leaf_hash(blind, header_bytes, body_hash(salt, body))
@@ -155,15 +142,20 @@ def verify_event(raw: bytes, *, principal: bytes | None = None) -> ProvenEvent:
 
 
 def verify_growth(raw: bytes, *, principal: bytes | None = None) -> tuple[Checkpoint, Checkpoint]:
-    """The older and the newer checkpoint of a consistency proof. Raises ProtocolViolation when it does not hold."""
+    """The older and the newer checkpoint of a consistency proof. Raises ProtocolViolation when it does not hold.
+
+    Nor may the newer one be of more than a revocation leaves standing: past that, the key speaks for nobody.
+    """
     proof = _decode(raw)
     if proof.old_note is None:
         raise ProtocolViolation("not a proof of consistency")
-    _, _, log, _ = _speaker(proof, principal)
+    _, _, log, _, cut = _speaker(proof, principal)
     old = checkpoint.verify(proof.old_note, proof.key, log_id=log)
     new = checkpoint.verify(proof.note, proof.key, log_id=log)
     if not check_consistency(old=old.size, old_root=old.root, new=new.size, new_root=new.root, path=proof.path):
         raise ProtocolViolation("the log was rewritten between the two checkpoints")
+    if new.size > cut:
+        raise ProtocolViolation(f"the log's key was revoked at size {cut:,}; the newer checkpoint is of {new.size:,}")
     return old, new
 
 
@@ -172,8 +164,11 @@ def is_consistency(raw: bytes) -> bool:
     return _decode(raw).old_note is not None
 
 
-def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes, bool]:
-    """(principal, agent, log, certified) of a proof's key. Raises ProtocolViolation when nothing leads there."""
+def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes, bool, int]:
+    """(principal, agent, log, certified, events that count) of a proof's key.
+
+    Raises ProtocolViolation when nothing leads there.
+    """
     if not proof.statements:
         raise ProtocolViolation("a proof without its principal")
     decoded = [(log, seq, decode_statement(raw)) for log, seq, raw in proof.statements]
@@ -183,8 +178,8 @@ def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes
     standing = standing_of(inception, [Evidence(found, log, seq) for log, seq, found in decoded[1:]])
     for log, owner in standing.logs.items():
         if log == log_id_of(owner, proof.key) and standing.counts(log, proof.seq or 0):
-            return standing.principal, owner, log, True
+            return standing.principal, owner, log, True, standing.cut.get(log, _UNCUT)
     for log, owner in provisional_logs(standing, [statement for _, _, statement in decoded]).items():
-        if log == log_id_of(owner, proof.key) and (proof.seq or 0) < standing.cut.get(log, 1 << 62):
-            return standing.principal, owner, log, False
+        if log == log_id_of(owner, proof.key) and (proof.seq or 0) < standing.cut.get(log, _UNCUT):
+            return standing.principal, owner, log, False, standing.cut.get(log, _UNCUT)
     raise ProtocolViolation("nothing in the proof leads from its principal to the key that signed the log")

@@ -14,7 +14,7 @@ from antiphon.identity.statements import log_id_of
 from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves
-from antiphon.log.ingest import Part
+from antiphon.log.ingest import Part, uncovered
 from antiphon.log.read import hashes_of
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import LogHead
@@ -81,7 +81,7 @@ def verify_log(
             return _bad(verdict, (first, last), str(error))
         progress(last - first)
     verdict.root = frontier.root()
-    if _uncovered(erased, covered) is not None:  # asked only then: a principal's log may be long
+    if uncovered(erased, covered) is not None:  # asked only then: a principal's log may be long
         covered += erased_by_principal
     return _judge(verdict, head, frontier, covered, erased, since, since_root)
 
@@ -130,26 +130,13 @@ def _judge(
         if signed.size != head.size or signed.root != verdict.root:
             where = (head.size - head.size % BLOCK_LEAVES, head.size)
             return _bad(verdict, where, "the events do not add up to the root that the checkpoint signs")
-    missing = _uncovered(erased, covered)
+    missing = uncovered(erased, covered)
     if missing is not None:
         return _bad(verdict, (missing, missing + 1), f"event {missing} is gone, but no event of the log erases it")
     if since is not None and (since.size > head.size or since_root not in (None, since.root)):
         reason = "the log is shorter than" if since.size > head.size else "the log was rewritten since"
         return _bad(verdict, (min(since.size, head.size), since.size), f"{reason} the checkpoint given")
     return verdict
-
-
-def _uncovered(erased: Iterable[int], covered: list[tuple[int, int]]) -> int | None:
-    ranges = sorted(covered)
-    at = 0
-    reach = -1
-    for seq in erased:
-        while at < len(ranges) and ranges[at][0] <= seq:
-            reach = max(reach, ranges[at][1])
-            at += 1
-        if seq >= reach:
-            return seq
-    return None
 
 
 def _bad(verdict: Verdict, where: tuple[int, int], reason: str) -> Verdict:

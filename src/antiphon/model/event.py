@@ -6,6 +6,9 @@ does not come out the same when encoded again is refused. Log and seq are its pl
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from datetime import datetime
 from enum import IntEnum
 from itertools import pairwise
 from typing import Any, Final
@@ -16,6 +19,7 @@ from antiphon.model import limits
 from antiphon.model.errors import LimitExceeded, ProtocolViolation
 
 HEADER_VERSION: Final = 1
+PLAIN_DEPTH_MAX: Final = 64
 
 
 class Scope(IntEnum):
@@ -108,8 +112,15 @@ class Event(msgspec.Struct, frozen=True):
         return self.header.kind
 
     def decoded(self) -> Any:
-        """The body as plain Python values, whatever its kind."""
-        return None if self.body is None else decode_body(self.body)
+        """The body as Python values, whatever its kind. Raises ProtocolViolation when it is not MessagePack."""
+        try:
+            return None if self.body is None else decode_body(self.body)
+        except (ValueError, OverflowError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise ProtocolViolation(f"the body of this {self.kind} cannot be read: {error}") from None
+
+    def plain(self) -> Any:
+        """The body as values that JSON knows; see `plain_body`."""
+        return plain_body(self.body)
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -117,6 +128,51 @@ encode_header: Final = _encoder.encode
 encode_body: Final = _encoder.encode
 _header_decoder: Final = msgspec.msgpack.Decoder(Header, strict=True)
 decode_body: Final = msgspec.msgpack.Decoder().decode
+
+
+class _NotPlain(ValueError):
+    """A value that JSON cannot say."""
+
+
+def plain_body(raw: bytes | None, *, bytes_as: Callable[[bytes], str] = bytes.hex) -> Any:
+    """A body as values that JSON knows, None when there is none; it never raises, whoever wrote the body.
+
+    Bytes are written by `bytes_as`, extensions in hexadecimal. A body that does not decode, nests deeper than
+    PLAIN_DEPTH_MAX or has keys that no text can tell apart is one text: its bytes in hexadecimal.
+    """
+    if not raw:
+        return None
+    try:
+        return _plain(decode_body(raw), bytes_as, 0)
+    except (ValueError, OverflowError, RecursionError):  # msgspec's errors and those of Unicode are ValueErrors
+        return raw.hex()
+
+
+def _plain(value: Any, bytes_as: Callable[[bytes], str], depth: int) -> Any:
+    if depth > PLAIN_DEPTH_MAX:
+        raise _NotPlain(f"it nests deeper than {PLAIN_DEPTH_MAX}")
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return bytes_as(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item, bytes_as, depth + 1) for item in value]
+    if isinstance(value, dict):
+        found = {_key(key, bytes_as, depth + 1): _plain(item, bytes_as, depth + 1) for key, item in value.items()}
+        if len(found) != len(value):
+            raise _NotPlain("two of its keys read the same")
+        return found
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, msgspec.msgpack.Ext):
+        return bytes(value.data).hex()
+    raise _NotPlain(f"it holds a {type(value).__name__}")
+
+
+def _key(key: Any, bytes_as: Callable[[bytes], str], depth: int) -> str:
+    return key if isinstance(key, str) else str(_plain(key, bytes_as, depth))
 
 
 def decode_header(raw: bytes) -> Header:

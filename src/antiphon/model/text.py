@@ -55,6 +55,13 @@ def parse_event(text: str) -> tuple[bytes, int]:
     return parse_id(log), int(seq)
 
 
+def parse_seq(text: str) -> int:
+    """The seq in plain digits, as people type it for an event of their own log. Raises InvalidInput."""
+    if not (text.isascii() and text.isdigit()) or len(text) > _SEQ_CHARS_MAX:
+        raise InvalidInput(f"{text[:40]!r} is not the number of an event: expected at most {_SEQ_CHARS_MAX} digits")
+    return int(text)
+
+
 def entity_text(raw: bytes) -> str:
     """A 16-byte entity id in the spelling of UUIDs."""
     h = raw.hex()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,6 +13,7 @@ Time = int | str | datetime
 """Milliseconds since 1970 UTC, ISO 8601 text, or a datetime (UTC where it names no zone)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
+_AGE_MS_MAX: Final = 1 << 53
 _UNIT_MS: Final = {
     "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_557_600_000,
 }  # fmt: skip
@@ -50,4 +52,7 @@ def age_ms(text: str) -> int:
     found = _AGE.fullmatch(text.strip())
     if found is None:
         raise InvalidInput(f"{text[:40]!r} is not an age: write it like 30d, 12h or 2y (ms, s, m, h, d, w, y)")
-    return int(float(found[1]) * _UNIT_MS[found[2]])
+    age = float(found[1]) * _UNIT_MS[found[2]]
+    if not math.isfinite(age) or age > _AGE_MS_MAX:
+        raise InvalidInput(f"{text[:40]!r} is too long an age: at most {_AGE_MS_MAX // _UNIT_MS['y']:,} years")
+    return int(age)

@@ -283,6 +283,7 @@ def _record(
 ) -> Record:
     if not isinstance(value, dict):
         raise _Refused("not an object with a text")
+    value = _exported(value)
     text = _text(value)
     given = value.get("id")
     natural = str(given) if isinstance(given, str | int) and not isinstance(given, bool) and given != "" else None
@@ -308,6 +309,18 @@ def _record(
         _metadata(value, path, session),
         span,
     )
+
+
+def _exported(value: dict[str, Any]) -> dict[str, Any]:
+    """A line of our own export as a record; other lines as they are. Only memories come back this way."""
+    body = value.get("body")
+    if not isinstance(body, dict) or not isinstance(value.get("event"), str) or "kind" not in value:
+        return value
+    if value["kind"] != "memory.remembered":
+        raise _Refused(f"an exported {value['kind']}: JSON lines bring back memories alone, an .archive everything")
+    plain = {key: body.get(key) for key in ("text", "type", "significance", "namespace", "tags", "metadata", "expires")}
+    known = {key: item for key, item in plain.items() if item is not None}
+    return {**known, "id": value["event"], "occurred": value.get("occurred") or value.get("recorded")}
 
 
 def _text(value: dict[str, Any]) -> str:

@@ -6,20 +6,20 @@ opens elsewhere as somebody else's logs, read only, with the same roots.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from errno import ENOSPC
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import Annotated, BinaryIO, Final, TypeVar
 
 import msgspec
 import zstandard
 
 from antiphon.engines.sqlite.file import translated
-from antiphon.identity.signing import decode_statement
-from antiphon.log import kinds, verify
-from antiphon.log.block import pack_run, unpack_run
-from antiphon.log.ingest import Part, ingest, parts_of
+from antiphon.log import verify
+from antiphon.log.block import pack_run, packed_bytes_max, unpack_run
+from antiphon.log.ingest import Home, Part, ingest, parts_of
 from antiphon.log.store import LogHead, LogRole
 from antiphon.log.tree import HASH_BYTES, Frontier, root_of
 from antiphon.model.errors import (
@@ -31,15 +31,19 @@ from antiphon.model.errors import (
     ProtocolViolation,
     Unavailable,
 )
-from antiphon.model.event import Event, Scope, decode_body, decode_header
-from antiphon.model.limits import BLOCK_LEAVES
+from antiphon.model.event import Event, Scope
+from antiphon.model.limits import BLOCK_LEAVES, LOG_EVENTS_MAX
 from antiphon.model.text import entity_text, event_text, id_text
 from antiphon.model.times import iso
 from antiphon.replica.core import Replica
 
 T = TypeVar("T")
 ARCHIVE_FORMAT: Final = "antiphon/archive/v1"
-FRAME_BYTES_MAX: Final = 1 << 29
+HEAD_BYTES_MAX: Final = 8_192
+SEEDS_BYTES_MAX: Final = 40_960
+BLOCK_REST_BYTES_MAX: Final = SEEDS_BYTES_MAX + 64
+"""Of a block's frame, all but the run."""
+_READ_BYTES: Final = 1 << 20
 
 
 class _ArchiveHead(msgspec.Struct, array_like=True):
@@ -59,8 +63,8 @@ class _LogHead(msgspec.Struct, array_like=True):
 class _Block(msgspec.Struct, array_like=True):
     first: int
     count: int
-    seeds: bytes
-    run: bytes
+    seeds: Annotated[bytes, msgspec.Meta(max_length=SEEDS_BYTES_MAX)]
+    run: memoryview
 
 
 def write_archive(replica: Replica, heads: Iterable[LogHead], path: Path) -> int:
@@ -76,7 +80,7 @@ def write_archive(replica: Replica, heads: Iterable[LogHead], path: Path) -> int
                 _put(out, _LogHead(head.id, head.owner, head.key, head.size, head.note, blocks))
                 for part in parts_of(replica.logs, replica.reader, head, shared=True):
                     leaves = part.leaves
-                    _put(out, _Block(leaves.first, len(leaves.headers), part.seeds, pack_run(leaves)))
+                    _put(out, _Block(leaves.first, len(leaves.headers), part.seeds, memoryview(pack_run(leaves))))
                     count += len(leaves.headers)
     return count
 
@@ -84,7 +88,8 @@ def write_archive(replica: Replica, heads: Iterable[LogHead], path: Path) -> int
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     try:
-        file = path.open("xb")
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        file = os.fdopen(handle, "wb")
     except FileExistsError:
         raise InvalidInput(f"{path} exists already: choose another name") from None
     except OSError as error:
@@ -102,97 +107,89 @@ def _put(out: zstandard.ZstdCompressionWriter, value: msgspec.Struct) -> None:
     out.write(len(raw).to_bytes(4, "big") + raw)
 
 
-def _frames(path: Path) -> Iterator[bytes]:
+class _Frames:
+    """The frames of an archive, one by one, none longer than its reader allows."""
+
+    def __init__(self, path: Path, source: BinaryIO | zstandard.ZstdDecompressionReader) -> None:
+        self._path = path
+        self._source = source
+
+    def take(self, shape: type[T], most: int) -> T:
+        """The next frame. *Cost*: what really comes, however much it claims to be. Raises ProtocolViolation."""
+        try:
+            size = int.from_bytes(self._read(4), "big")
+            if size > most:
+                raise ProtocolViolation(f"{self._path} is not an archive: a frame of {size:,} bytes")
+            return msgspec.msgpack.decode(self._read(size), type=shape)
+        except zstandard.ZstdError as error:
+            raise ProtocolViolation(f"{self._path} is not an archive: {error}") from None
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._path}: {error.strerror}") from None
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+            raise ProtocolViolation(f"{self._path} is not an archive: {error}") from None
+
+    def _read(self, wanted: int) -> bytearray:
+        raw = bytearray()
+        while len(raw) < wanted:
+            more = self._source.read(min(wanted - len(raw), _READ_BYTES))
+            if not more:
+                raise ProtocolViolation(f"{self._path} is cut short")
+            raw += more
+        return raw
+
+
+@contextmanager
+def _archive_file(path: Path) -> Iterator[_Frames]:
     try:
-        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as source:
-            while True:
-                size = source.read(4)
-                if not size:
-                    return
-                wanted = int.from_bytes(size, "big")
-                if len(size) < 4 or wanted > FRAME_BYTES_MAX:
-                    raise ProtocolViolation(f"{path} is cut short or not an archive")
-                raw = b""
-                while len(raw) < wanted:
-                    more = source.read(wanted - len(raw))
-                    if not more:
-                        raise ProtocolViolation(f"{path} is cut short")
-                    raw += more
-                yield raw
+        file = path.open("rb")
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}") from None
-    except zstandard.ZstdError as error:
-        raise ProtocolViolation(f"{path} is not an archive: {error}") from None
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}") from None
+    with file, zstandard.ZstdDecompressor().stream_reader(file) as source:
+        yield _Frames(path, source)
 
 
 def read_archive(path: Path) -> Iterator[tuple[LogHead, Iterator[Part]]]:
     """Each log of an archive with its parts, unverified; take all parts before the next log."""
-    frames = _frames(path)
-
-    def take(shape: type[T]) -> T:
-        try:
-            return msgspec.msgpack.decode(next(frames), type=shape)
-        except StopIteration:
-            raise ProtocolViolation(f"{path} is cut short") from None
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
-            raise ProtocolViolation(f"{path} is not an archive: {error}") from None
-
-    head = take(_ArchiveHead)
-    if head.antiphon != ARCHIVE_FORMAT:
-        raise ProtocolViolation(f"{path} is an archive of another format: {head.antiphon[:40]!r}")
-    for _ in range(head.logs):
-        log = take(_LogHead)
-
-        def parts(log: _LogHead = log) -> Iterator[Part]:
-            for _ in range(log.blocks):
-                block = take(_Block)
-                yield Part(unpack_run(block.first, block.count, block.run), block.seeds)
-
-        yield LogHead(0, log.id, log.owner, log.key, LogRole.FOREIGN, log.size, note=log.note), parts()
+    with _archive_file(path) as frames:
+        head = frames.take(_ArchiveHead, HEAD_BYTES_MAX)
+        if head.antiphon != ARCHIVE_FORMAT:
+            raise ProtocolViolation(f"{path} is an archive of another format: {head.antiphon[:40]!r}")
+        for _ in range(head.logs):
+            log = frames.take(_LogHead, HEAD_BYTES_MAX)
+            if not 0 <= log.size <= LOG_EVENTS_MAX or log.blocks != -(-log.size // BLOCK_LEAVES):
+                raise ProtocolViolation(f"{path} is not an archive: {log.size:,} events in {log.blocks:,} blocks")
+            head_of_log = LogHead(0, log.id, log.owner, log.key, LogRole.FOREIGN, log.size, note=log.note)
+            yield head_of_log, _parts(frames, log)
 
 
-class _Spoken:
-    """What the principals' logs of an archive, which come first in it, erase in logs that are not written any more."""
-
-    def __init__(self) -> None:
-        self._principal_of: dict[bytes, bytes] = {}
-        self._ranges: dict[tuple[bytes, bytes], list[tuple[int, int]]] = {}
-
-    def hear(self, head: LogHead, part: Part) -> None:
-        """Takes note of the agents and erasures in a part of a log, if it is a principal's."""
-        for raw, body in zip(part.leaves.headers, part.leaves.bodies, strict=True):
-            if raw is None or body is None:
-                continue
-            kind = decode_header(raw).kind
-            if kind == kinds.AGENT_INCEPTED:
-                self._principal_of[decode_statement(body).id] = head.owner
-            elif kind == kinds.ERASED:
-                said = kinds.read_erased(body, part.leaves.first)
-                if said.log is not None:
-                    self._ranges.setdefault((head.owner, said.log), []).extend(said.ranges)
-
-    def of(self, head: LogHead) -> list[tuple[int, int]]:
-        """What the principal of a log's agent erased in it."""
-        return self._ranges.get((self._principal_of.get(head.owner, b""), head.id), [])
+def _parts(frames: _Frames, log: _LogHead) -> Iterator[Part]:
+    for first in range(0, log.size, BLOCK_LEAVES):
+        leaves = min(BLOCK_LEAVES, log.size - first)
+        block = frames.take(_Block, BLOCK_REST_BYTES_MAX + packed_bytes_max(leaves))
+        yield Part(unpack_run(block.first, block.count, block.run), block.seeds)
 
 
 def verify_archive(path: Path) -> list[verify.Verdict]:
     """Verifies every log of an archive from the file alone."""
     verdicts: list[verify.Verdict] = []
-    spoken = _Spoken()
+    homes: list[Home] = []
     for head, parts in read_archive(path):
         waiting = iter(parts)
+        home = Home(head)
 
         def load(first: int, waiting: Iterator[Part] = waiting) -> Part:
             part = next(waiting, None)
             if part is None or part.leaves.first != first:
                 raise Corrupt(f"the block of events from {first} is missing")
-            spoken.hear(head, part)  # noqa: B023  # called before the next head
+            home.hear(part.leaves)  # noqa: B023  # called before the next head
             return part
 
-        verdicts.append(verify.verify_log(head, load, block_roots={}, erased_by_principal=spoken.of(head)))
+        said = (found for other in homes for found in other.erases_in(head))
+        verdicts.append(verify.verify_log(head, load, block_roots={}, erased_by_principal=said))
+        if verdicts[-1].ok and home.is_home:
+            homes.append(home)
         for _ in waiting:
             pass
     return verdicts
@@ -221,10 +218,6 @@ def adopt_archive(replica: Replica, path: Path) -> list[LogHead]:
 def as_json(event: Event) -> dict[str, object]:
     """An event as plain JSON values; bytes in hexadecimal."""
     header = event.header
-    try:
-        body = decode_body(event.body) if event.body else None
-    except (msgspec.DecodeError, UnicodeError):
-        body = None if event.body is None else event.body.hex()
     return {
         "event": event_text(event.log, event.seq),
         "recorded": iso(header.hlc >> 16),
@@ -236,19 +229,8 @@ def as_json(event: Event) -> dict[str, object]:
         "about": [person.hex() for person in header.about or ()],
         "scope": Scope(header.scope).name.lower(),
         "refs": [{"role": ref.role, "event": event_text(ref.log, ref.seq)} for ref in header.refs or ()],
-        "body": plain(body),
+        "body": event.plain(),
     }
-
-
-def plain(value: object) -> object:
-    """A decoded body with bytes in hexadecimal, for JSON."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 class Damaged(msgspec.Struct, frozen=True):

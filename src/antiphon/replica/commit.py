@@ -67,6 +67,7 @@ class Writer(Stored):
 
         The result's `first` and `headers` are those of this batch alone.
         """
+        self.file.check_process()
         return self._group.submit(batch)
 
     def _run(self, jobs: list[CommitJob]) -> None:

@@ -127,6 +127,7 @@ def _closure(
         if heads[no].role == LogRole.FOREIGN:
             raise InvalidInput(f"{event_text(event.log, seq)} is in somebody else's log: only its owner can erase it")
         found[no, seq] = event
+    kin = _kin(replica, {heads[no].owner for no, _ in wanted})
     waiting = list(found.values())
     while waiting:
         event = waiting.pop()
@@ -137,12 +138,26 @@ def _closure(
                 more = reader.event(heads[place[0]], place[1])
             except NotFound:
                 continue
-            if heads[place[0]].role == LogRole.FOREIGN:
+            if heads[place[0]].role == LogRole.FOREIGN or heads[place[0]].owner not in kin:
                 foreign.append(event_text(more.log, more.seq))
                 continue
             derived[place] = more
             waiting.append(more)
     return found, derived, foreign
+
+
+def _kin(replica: Replica, owners: set[bytes]) -> set[bytes]:
+    """These agents, their principals, and the principals' other agents in this file: whose logs a cascade may reach."""
+    stored = [msgspec.msgpack.decode(raw, type=_Owner) for _, raw in replica.file.settings("agent/")]
+    principals = {record.principal for record in stored if record.agent in owners} | owners
+    return principals | {record.agent for record in stored if record.principal in principals}
+
+
+class _Owner(msgspec.Struct):
+    """Of an agent's record, what says whose it is."""
+
+    agent: bytes
+    principal: bytes
 
 
 def _speak(
@@ -219,6 +234,10 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
     return changed
 
 
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def _places(
     replica: Replica, count: int, rows: list[RowKey], spoken: dict[int, LogHead], foreign: list[str]
 ) -> list[Place]:
@@ -227,12 +246,12 @@ def _places(
         Place(
             "log",
             Done.DONE,
-            f"{count:,} events in {len(spoken):,} logs: bodies, headers, blinds and salts destroyed",
+            f"{_many(count, 'event')} in {_many(len(spoken), 'log')}: bodies, headers, blinds and salts destroyed",
         ),
         Place(
             "views",
             Done.DONE,
-            f"{len(rows):,} rows removed or computed again ({', '.join(tables) or 'none'})",
+            f"{_many(len(rows), 'row')} removed or computed again ({', '.join(tables) or 'none'})",
         ),
         Place("full-text index", Done.DONE, "terms removed with secure delete"),
         Place("feed", Done.DONE, "holds keys alone; what was forgotten is not delivered"),

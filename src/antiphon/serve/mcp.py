@@ -12,11 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeVar
 
-import msgspec
-
 from antiphon.model import limits
 from antiphon.model.errors import AntiphonError, InvalidInput, Unavailable
-from antiphon.model.event import Event, decode_body
+from antiphon.model.event import Event, plain_body
 from antiphon.model.text import entity_text, event_text
 from antiphon.model.times import iso
 from antiphon.serve.ports import Rememberer
@@ -299,25 +297,16 @@ def _server_of(agent: Rememberer, tools: Tools) -> MCPServer[Any]:
 
 def _told(event: Event) -> Told:
     header = event.header
-    try:
-        body = decode_body(event.body) if event.body else None
-    except (msgspec.DecodeError, UnicodeError):
-        body = None
+    body = plain_body(event.body, bytes_as=_shown)
     return Told(
         event=event_text(event.log, event.seq),
         kind=event.kind,
         recorded=iso(header.hlc >> 16),
         occurred=None if header.occurred is None else iso(header.occurred),
-        body=_shown(body) if isinstance(body, dict) else None,
+        body=body if isinstance(body, dict) else None,
     )
 
 
-def _shown(value: Any) -> Any:
-    """The value as JSON can say it: ids as ids are written, other bytes in hexadecimal."""
-    if isinstance(value, bytes):
-        return entity_text(value) if len(value) == 16 else value.hex()
-    if isinstance(value, dict):
-        return {str(name): _shown(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    return value
+def _shown(value: bytes) -> str:
+    """Ids as ids are written, other bytes in hexadecimal."""
+    return entity_text(value) if len(value) == 16 else value.hex()

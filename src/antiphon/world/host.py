@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 import platformdirs
@@ -109,9 +110,10 @@ def _padded(mark: Mark) -> bytes:
 def has_other_names(path: Path) -> bool:
     """Whether the file has hard links. SQLite keeps a log beside each name; two names lose each other's commits."""
     try:
-        return path.stat().st_nlink > 1
+        found = path.stat()
     except OSError:
         return False
+    return S_ISREG(found.st_mode) and found.st_nlink > 1  # a folder's links are its sub-folders
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Importing into an agent: nothing twice, nothing lost, bad lines kept aside, forgotten things stay forgotten."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def test_bad_lines_are_counted_shown_and_kept_aside(tmp_path: Path, capsys: pyte
     assert [line.split(": ")[0].rpartition(":")[2] for line in shown] == ["2", "3", "4"]
     assert "BODY_BYTES_MAX" in shown[2]
     assert [item["line"] for item in done.bad] == [2, 3, 4]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_rejects_are_for_their_owner_alone_also_where_an_older_file_was_not(tmp_path: Path) -> None:
+    path, kept = write(tmp_path / "a.jsonl", "bad"), tmp_path / "a.jsonl.rejected"
+    before = os.umask(0)
+    try:
+        with Agent.create("ada") as agent:
+            for _ in range(2):
+                take(agent, path)
+                assert kept.stat().st_mode & 0o777 == 0o600
+                assert kept.read_text() == "bad\n"
+                kept.write_text("an older, longer one\n")
+                kept.chmod(0o644)
+            assert take(agent, path, rejects=Path(os.devnull)).rejected == 1
+    finally:
+        os.umask(before)
+    assert Path(os.devnull).is_char_device()
 
 
 def test_many_bad_lines_are_not_all_shown_but_all_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

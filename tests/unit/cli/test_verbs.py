@@ -15,6 +15,8 @@ from antiphon.cli import main
 from antiphon.cli.root import code_of
 from antiphon.home import Home
 from antiphon.model import errors
+from antiphon.model.event import Draft
+from antiphon.replica.commit import Batch
 
 Run = Callable[..., Result]
 
@@ -73,6 +75,13 @@ def test_init_says_who_where_and_what_to_keep(run: Run) -> None:
         (["show", "zzz"], 2, "InvalidInput"),
         (["show", "999"], 1, "NotFound"),
         (["history", "999"], 1, "NotFound"),
+        *(([verb, "9" * 5_000], 2, "InvalidInput") for verb in ("show", "history", "prove")),
+        (["forget", "9" * 5_000, "--yes"], 2, "InvalidInput"),
+        (["forget", "--older-than", "9" * 400 + "y", "--yes"], 2, "InvalidInput"),
+        (["recall", "tea", "--since", "9" * 400 + "y"], 2, "InvalidInput"),
+        (["compress", "--older-than", "9" * 400 + "y"], 2, "InvalidInput"),
+        (["log", "--limit", "9" * 30], 2, "Usage"),
+        (["log", "--after", "9" * 30], 2, "Usage"),
         (["remember", ""], 2, "InvalidInput"),
         (["remember", "x" * 300_000], 2, "LimitExceeded"),
         (["remember", "bad \ud800"], 2, "InvalidInput"),
@@ -322,6 +331,95 @@ def test_compress_stats_and_doctor(run: Run, ada: str) -> None:
     assert {f["what"] for f in healthy["findings"]} >= {"pages", "log", "rows", "mark", "instance"}
     (home() / "agents" / "ada.antiphon").chmod(0o644)
     assert "chmod 600" in run("doctor", code=1).stdout
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x91" * 900 + b"\xc0", b"\x91" * 200_000 + b"\xc0", b"\xd4\x05\x01", b"\xa1\xff", b"\x81\x91\x91\x80\xc0"],
+)
+def test_a_body_made_to_trip_us_is_shown_proved_and_exported(run: Run, ada: str, body: bytes, tmp_path: Path) -> None:
+    with Agent.open("ada") as agent:
+        agent.replica.commit(Batch(agent.log_id, [Draft("x.y", body)], [None]))
+    last = said(run("log", "--json"))[-1]
+    shown = "01" if body[0] == 0xD4 else body.hex()
+    assert (last["kind"], last["body"]) == ("x.y", shown)
+    seq = last["event"].rpartition("/")[2]
+    assert said(run("show", seq, "--json"))["body"] == shown
+    assert shown in run("show", seq).stdout
+    assert len(run("log").stdout.splitlines()) == int(seq) + 1
+    assert json.loads(run("export", "-").stdout.splitlines()[-1])["body"] == shown
+    proof = tmp_path / "x.proof"
+    run("prove", seq, "-o", str(proof))
+    assert said(run("verify", str(proof), "--json"))["body"] == shown
+    run("verify", str(proof))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_plain_files_are_for_their_owner_alone_from_the_start(
+    run: Run, ada: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, int] = {}
+    opened = os.open
+
+    def watched(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        handle = opened(path, flags, mode, **more)
+        if flags & os.O_CREAT:
+            made[Path(path).name] = os.fstat(handle).st_mode & 0o777
+        return handle
+
+    monkeypatch.setattr(os, "open", watched)
+    before = os.umask(0)
+    try:
+        run("export", str(tmp_path / "a.jsonl"))
+        run("export", str(tmp_path / "a.archive"))
+        run("prove", "0", "-o", str(tmp_path / "a.proof"))
+        run("checkpoint", "-o", str(tmp_path / "a.checkpoint"))
+        with Agent.open("ada") as agent:
+            agent.export(tmp_path / "b.jsonl")
+            agent.export(tmp_path / "b.archive")
+    finally:
+        os.umask(before)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 6
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {path.name: 0o600 for path in files}
+    assert len(made) >= 6
+    assert set(made.values()) == {0o600}
+    run("export", str(tmp_path / "a.jsonl"), code=2)
+    (tmp_path / "a.proof").chmod(0o644)
+    run("prove", "1", "-o", str(tmp_path / "a.proof"))
+    assert (tmp_path / "a.proof").stat().st_mode & 0o777 == 0o600, "it takes the old one's place"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("UPDATE memories SET type='evil' WHERE n=2", "differs from what was recorded: type"),
+        ("UPDATE memories SET significance=0 WHERE n=2", "differs from what was recorded: significance"),
+        ("UPDATE memories SET superseded_by=NULL WHERE n=1", "differs from what was recorded: superseded_by"),
+        ("UPDATE memories SET seq=0 WHERE n=2", "the event that it speaks by"),
+        ("DELETE FROM mentions WHERE substr(what, 1, 1)=x'01'", "an entity is not noted"),
+        ("DELETE FROM mentions WHERE substr(what, 1, 1)=x'02'", "a person is not noted"),
+        ("DELETE FROM mentions WHERE substr(what, 1, 1)=x'03'", "a source is not noted"),
+        ("DELETE FROM mentions WHERE substr(what, 1, 1)=x'04'", "asks for something to be forgotten"),
+    ],
+)
+def test_doctor_notices_what_was_altered_beside_the_log(run: Run, ada: str, wrong: str, told: str) -> None:
+    with Agent.open("ada") as agent:
+        made = agent.recall("tea")[0]
+        agent.remember("Grace prefers coffee", supersedes=made.entity, sources=[ada])
+        agent.request_forget(ada)
+        rows = said(run("doctor", "--json"))["findings"]
+        assert next(row["detail"] for row in rows if row["what"] == "views").startswith("3 rows")
+        with agent.replica.transaction():
+            agent.replica.file.writer.execute(wrong)
+    found = said(run("doctor", "--json", code=1))["findings"]
+    assert ("views", "wrong", True) in [(row["what"], row["state"], told in row["detail"]) for row in found]
+
+
+def test_doctor_says_when_there_is_too_much_to_fold_again(run: Run, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.ops.doctor.FOLDED_EVENTS_MAX", 1)
+    found = said(run("doctor", "--json"))["findings"]
+    assert ("note", True) in [(row["state"], "not folded again" in row["detail"]) for row in found]
 
 
 def test_a_copied_home_reads_the_old_log_and_writes_its_own(run: Run, ada: str, tmp_path: Path) -> None:

@@ -1,14 +1,26 @@
 """The one encoding of a header: what is accepted comes out the same; everything else is refused, never a crash."""
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.model import limits
 from antiphon.model.errors import AntiphonError, LimitExceeded, ProtocolViolation
-from antiphon.model.event import Header, Ref, decode_header, encode_header, header_fault
+from antiphon.model.event import (
+    PLAIN_DEPTH_MAX,
+    Event,
+    Header,
+    Ref,
+    decode_header,
+    encode_body,
+    encode_header,
+    header_fault,
+    plain_body,
+)
 from tests.second import msgpack, reader
 
 ids16 = st.binary(min_size=16, max_size=16)
@@ -144,3 +156,57 @@ def test_values_outside_the_rules_are_refused(wrong: dict[str, Any]) -> None:
     assert header_fault(header)
     with pytest.raises((ProtocolViolation, LimitExceeded)):
         decode_header(encode_header(header))
+
+
+HOSTILE = {
+    "nests a long way": b"\x91" * 200_000 + b"\xc0",
+    "nests 900 deep": b"\x91" * 900 + b"\xc0",
+    "nests in a map": b"\x81\xa1k" * 900 + b"\xc0",
+    "a list as key": b"\x81\x91\x91\x80\xc0",
+    "a deep list as key": b"\x81" + b"\x91" * 500 + b"\xc0\xc0",
+    "a map as key": b"\x81\x80\xc0",
+    "keys that read the same": b"\x82\x01\x01\xa11\x02",
+    "not UTF-8": b"\xa1\xff",
+    "a timestamp out of range": b"\xd7\xff" + b"\xff" * 8,
+    "a later timestamp out of range": b"\xc7\x0c\xff\0\0\0\0\x7f" + b"\xff" * 7,
+    "cut short": b"\xdd\xff\xff\xff\xff",
+    "two values": b"\xc0\xc0",
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_body_that_json_cannot_say_is_its_bytes(raw: bytes) -> None:
+    assert plain_body(raw) == raw.hex()
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        (None, None), (b"", None), (b"\xd4\x05\x01", "01"), (b"\xcb\x7f\xf8" + b"\0" * 6, None),
+        (b"\xcf" + b"\xff" * 8, (1 << 64) - 1), (b"\xd6\xff\0\0\0\1", "1970-01-01T00:00:01+00:00"),
+        (encode_body({"a": [b"\x0f", None, True, 2.5], 7: "x", b"\xff": {}}),
+         {"a": ["0f", None, True, 2.5], "7": "x", "ff": {}}),
+        (b"\x91" * PLAIN_DEPTH_MAX + b"\x07", json.loads("[" * PLAIN_DEPTH_MAX + "7" + "]" * PLAIN_DEPTH_MAX)),
+    ],
+)  # fmt: skip
+def test_a_body_as_values_that_json_knows(raw: bytes | None, plain: Any) -> None:
+    assert plain_body(raw) == plain
+
+
+@given(st.binary(max_size=60))
+@example(b"\x81\xd6\xff\0\0\0\1\xca\x7f\x80\0\0")
+def test_any_bytes_can_be_shown_as_json(raw: bytes) -> None:
+    json.loads(msgspec.json.encode(plain_body(raw)))
+    json.dumps(plain_body(raw), allow_nan=False)
+
+
+def test_bytes_can_be_written_in_another_way() -> None:
+    assert plain_body(encode_body([b"ab", {b"k": 1}]), bytes_as=bytes.decode) == ["ab", {"k": 1}]
+
+
+@pytest.mark.parametrize("raw", [b"\xa1\xff", b"\x91" * 200_000 + b"\xc0", b"\xd7\xff" + b"\xff" * 8, b"\xc0\xc0"])
+def test_a_body_that_cannot_be_read_is_refused_in_our_words(raw: bytes) -> None:
+    event = Event(bytes(32), 0, Header(1, 0, None, "x.y", 1, None, None, 0, None, None), raw, 0)
+    assert event.plain() == raw.hex()
+    with pytest.raises(ProtocolViolation, match=r"the body of this x\.y cannot be read"):
+        event.decoded()

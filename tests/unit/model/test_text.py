@@ -91,3 +91,15 @@ def test_text_that_everybody_can_store(fine: str) -> None:
 def test_lone_surrogates_are_refused_with_their_place(bad: str) -> None:
     with pytest.raises(InvalidInput, match=r"lone surrogate at character"):
         text.check_text(bad, what="it")
+
+
+@pytest.mark.parametrize("wrong", ["", "-1", "1.0", "٣", " 1", "1" * 14, "9" * 5_000])
+def test_what_is_no_number_of_an_event_is_said_so(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="is not the number of an event"):
+        text.parse_seq(wrong)
+    with pytest.raises(InvalidInput, match="is not an event id"):
+        text.parse_event(f"{text.id_text(bytes(32))}/{wrong}")
+
+
+def test_the_number_of_an_event() -> None:
+    assert [text.parse_seq(written) for written in ("0", "12", "9" * 13)] == [0, 12, 9_999_999_999_999]

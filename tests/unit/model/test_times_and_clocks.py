@@ -82,3 +82,10 @@ def test_ages(written: str, ms: int) -> None:
 def test_what_is_no_age_is_said_so(wrong: str) -> None:
     with pytest.raises(InvalidInput, match="is not an age"):
         times.age_ms(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["9" * 400 + "y", "300000y", "9" * 17 + "ms"])
+def test_an_age_beyond_reckoning_is_said_so(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="is too long an age"):
+        times.age_ms(wrong)
+    assert times.age_ms("285000y") < 1 << 53

@@ -181,6 +181,7 @@ class SqliteFile:
         self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()  # a thread's goes when the thread does
         self._functions: dict[str, tuple[int, Callable[..., Any]]] = {}
         self._closed = False
+        self._process = os.getpid()
         self._depth = 0
         if create:
             self._make_empty()
@@ -251,6 +252,7 @@ class SqliteFile:
     @property
     def reader(self) -> apsw.Connection:
         """This thread's reading connection; within a transaction of this thread, the writing one."""
+        self.check_process()
         if self._depth and self._lock_is_mine():
             return self.writer
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
@@ -270,6 +272,11 @@ class SqliteFile:
         for connection in (self.writer, *self._readers):
             connection.create_scalar_function(name, function, arguments)
 
+    def check_process(self) -> None:
+        """Raises Unavailable in a forked child: SQLite's connections, and our locks, do not survive a fork."""
+        if os.getpid() != self._process:
+            raise errors.Unavailable(f"{self.path} was opened before this process was forked: open it again here")
+
     @property
     def is_writing(self) -> bool:
         """Whether this thread is in a write transaction."""
@@ -281,6 +288,7 @@ class SqliteFile:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """A write transaction: all of it or nothing, on disk when the block ends. Nests into the outer one."""
+        self.check_process()
         with self._lock:
             if self._closed:
                 raise errors.Unavailable(f"{self.path} is closed")
