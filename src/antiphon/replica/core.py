@@ -111,8 +111,10 @@ class Replica(Writer):
 
     def _notice_copies(self) -> None:
         incarnation = self.file.get("incarnation") or b""
-        now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=self.state.events)
-        if still_ours(self.host.recall(self.file_id + incarnation), now):
+        seen = self.host.recall(self.file_id + incarnation)  # before the events: others may be committing
+        events = self._stored_state().events
+        now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=events)
+        if still_ours(seen, now):
             self._marked = self.file_id + incarnation, now
             return
         fresh = self.entropy.bytes(16)
