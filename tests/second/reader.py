@@ -244,7 +244,7 @@ class Valid:
         root_key, following, enrol, _ = inception.fields
         self.home = log_id(self.principal, enrol)
         self.enrols, self.agents = {enrol}, set()
-        self.logs, self.cut, self.provisional = {self.home: self.principal}, {}, {}
+        self.logs, self.cut, self.provisional, self.good = {self.home: self.principal}, {}, {}, {}
         rest = [item for item in placed[1:] if item[2].is_sound()]
         for _, _, said in sorted((item for item in rest if item[0] == self.home), key=lambda item: item[1]):
             fields = said.fields
@@ -256,7 +256,8 @@ class Valid:
                 self.enrols.add(fields[1])
             elif said.use == "revoke" and fields[4] in self.enrols | {root_key}:
                 size = int.from_bytes(fields[2], "big")
-                self.cut[fields[1]] = min(size, self.cut.get(fields[1], size))
+                if size <= self.cut.get(fields[1], size):
+                    self.cut[fields[1]], self.good[fields[1]] = size, fields[3]
         grew = True
         while grew:
             grew = sum(self._admit(*item) for item in rest) > 0
@@ -303,6 +304,7 @@ def verify_proof(raw, principal):
     log = log_id(owner, key)
     size, top = checkpoint(_b(proof["note"]), key, log)
     path = [_b(node) for node in proof["path"]]
+    need(log not in valid.cut or (size, top) == (valid.cut[log], valid.good[log]), "not what a revocation leaves")
     if proof.get("old_note") is not None:
         old, old_top = checkpoint(_b(proof["old_note"]), key, log)
         need(is_prefix(old, old_top, size, top, path), "not a prefix")

@@ -38,7 +38,7 @@ class Standing(msgspec.Struct):
     """What a principal's statements add up to.
 
     *Shapes*: `agents` are agent ids; `logs` maps each certified log to its owner; `cut` maps each revoked log to
-    its last good size; `enrol_keys` are those that may sign for the principal.
+    its last good size, `good_roots` to its root then; `enrol_keys` are those that may sign for the principal.
     """
 
     principal: bytes
@@ -49,6 +49,11 @@ class Standing(msgspec.Struct):
     logs: dict[bytes, bytes]
     cut: dict[bytes, int]
     ignored: list[str]
+    good_roots: dict[bytes, bytes] = {}
+
+    def left_of(self, log: bytes) -> tuple[int, bytes] | None:
+        """The size and root that a revocation leaves standing of a log, None when it was not revoked."""
+        return (self.cut[log], self.good_roots[log]) if log in self.cut else None
 
     def counts(self, log: bytes, seq: int) -> bool:
         """Whether an event at this place is certified and not revoked."""
@@ -124,7 +129,9 @@ def _govern(found: Standing, item: Evidence) -> None:
                 known = {found.root_key} | found.enrol_keys
                 if revocation.principal == found.principal and revocation.signer_key in known:
                     good = revocation.last_good_size
-                    found.cut[revocation.log] = min(good, found.cut.get(revocation.log, good))
+                    if good <= found.cut.get(revocation.log, good):
+                        found.cut[revocation.log] = good
+                        found.good_roots[revocation.log] = revocation.root
                 else:
                     found.ignored.append(f"{item.seq}: a revocation by a key that may not revoke")
     except ProtocolViolation as error:

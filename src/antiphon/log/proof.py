@@ -132,8 +132,9 @@ def verify_event(raw: bytes, *, principal: bytes | None = None) -> ProvenEvent:
         raise LimitExceeded("BODY_BYTES_MAX", got=len(body), allowed=BODY_BYTES_MAX, what="an event's body in bytes")
     if len(blind) != 16 or len(salt) != 16:
         raise ProtocolViolation("a proof whose blind or salt has the wrong length")
-    owner, agent, log, certified, _ = _speaker(proof, principal)
+    owner, agent, log, certified, stands = _speaker(proof, principal)
     signed = checkpoint.verify(proof.note, proof.key, log_id=log)
+    _check_standing(signed, stands)
     header = decode_header(header_bytes)
     leaf = leaf_hash(blind, header_bytes, body_hash(salt, body))
     if root_from_inclusion(leaf, proof.seq, signed.size, proof.path) != signed.root:
@@ -149,14 +150,25 @@ def verify_growth(raw: bytes, *, principal: bytes | None = None) -> tuple[Checkp
     proof = _decode(raw)
     if proof.old_note is None:
         raise ProtocolViolation("not a proof of consistency")
-    _, _, log, _, cut = _speaker(proof, principal)
+    _, _, log, _, stands = _speaker(proof, principal)
     old = checkpoint.verify(proof.old_note, proof.key, log_id=log)
     new = checkpoint.verify(proof.note, proof.key, log_id=log)
     if not check_consistency(old=old.size, old_root=old.root, new=new.size, new_root=new.root, path=proof.path):
         raise ProtocolViolation("the log was rewritten between the two checkpoints")
-    if new.size > cut:
-        raise ProtocolViolation(f"the log's key was revoked at size {cut:,}; the newer checkpoint is of {new.size:,}")
+    _check_standing(new, stands)
     return old, new
+
+
+def _check_standing(signed: Checkpoint, stands: tuple[int, bytes] | None) -> None:
+    """Of a revoked log one checkpoint counts, that of the size and root which the revocation names.
+
+    Whoever has the key can sign any other tree, smaller ones too.
+    """
+    if stands is not None and (signed.size, signed.root) != stands:
+        raise ProtocolViolation(
+            f"the log's key was revoked at size {stands[0]:,}: of this log only the checkpoint of that size and root "
+            f"counts, not this one of {signed.size:,}"
+        )
 
 
 def is_consistency(raw: bytes) -> bool:
@@ -164,8 +176,8 @@ def is_consistency(raw: bytes) -> bool:
     return _decode(raw).old_note is not None
 
 
-def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes, bool, int]:
-    """(principal, agent, log, certified, events that count) of a proof's key.
+def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes, bool, tuple[int, bytes] | None]:
+    """(principal, agent, log, certified, the size and root that a revocation leaves standing) of a proof's key.
 
     Raises ProtocolViolation when nothing leads there.
     """
@@ -178,8 +190,8 @@ def _speaker(proof: _Proof, expected: bytes | None) -> tuple[bytes, bytes, bytes
     standing = standing_of(inception, [Evidence(found, log, seq) for log, seq, found in decoded[1:]])
     for log, owner in standing.logs.items():
         if log == log_id_of(owner, proof.key) and standing.counts(log, proof.seq or 0):
-            return standing.principal, owner, log, True, standing.cut.get(log, _UNCUT)
+            return standing.principal, owner, log, True, standing.left_of(log)
     for log, owner in provisional_logs(standing, [statement for _, _, statement in decoded]).items():
         if log == log_id_of(owner, proof.key) and (proof.seq or 0) < standing.cut.get(log, _UNCUT):
-            return standing.principal, owner, log, False, standing.cut.get(log, _UNCUT)
+            return standing.principal, owner, log, False, standing.left_of(log)
     raise ProtocolViolation("nothing in the proof leads from its principal to the key that signed the log")

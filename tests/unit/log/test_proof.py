@@ -224,18 +224,23 @@ def test_nobody_certifies_himself() -> None:
         assert not accepted(inclusion((*CHAIN, (place, 3, said)), key=EVIL))
 
 
-def revoked(log: bytes, size: int) -> tuple[bytes, int, Statement]:
-    said = Revocation(BEGIN.id, log, size, b"r" * 32, ENROL.public).statement().signed_by(ENROL)
+def revoked(log: bytes, size: int, root: bytes | None = None) -> tuple[bytes, int, Statement]:
+    root = subtree(0, size) if root is None else root
+    said = Revocation(BEGIN.id, log, size, root, ENROL.public).statement().signed_by(ENROL)
     return HOME, 9, said
 
 
-def test_a_revocation_cuts_at_its_size() -> None:
-    assert accepted(inclusion((*CHAIN, revoked(LOG, 7))))
-    assert not accepted(inclusion((*CHAIN, revoked(LOG, 6))))
+def test_of_a_revoked_log_one_checkpoint_counts() -> None:
+    """That of the size and root which the revocation names: its key may have signed any other tree."""
+    assert accepted(inclusion((*CHAIN, revoked(LOG, 9))))
+    for size in (6, 7, 8):
+        assert not accepted(inclusion((*CHAIN, revoked(LOG, size))))
+    assert not accepted(inclusion((*CHAIN, revoked(LOG, 9, bytes(32)))))
+    assert not accepted(inclusion((*CHAIN, revoked(LOG, 10, bytes(32)))))
     clone = log_id_of(AGENT.id, CLONE.public)
-    assert not accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(LOG, 7)), key=CLONE))
-    assert accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(clone, 7)), key=CLONE))
-    assert not accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(clone, 6)), key=CLONE))
+    assert not accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(LOG, 9)), key=CLONE))
+    assert accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(clone, 9)), key=CLONE))
+    assert not accepted(inclusion((*CHAIN, claim(FIRST, CLONE), revoked(clone, 7)), key=CLONE))
 
 
 # -- growth ----------------------------------------------------------------------------------------------------------
