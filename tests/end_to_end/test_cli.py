@@ -190,7 +190,7 @@ class Terminal:
 
     def read(self, until: str | None = None) -> str:
         """Reads until the text appears, or to the end."""
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 120  # a busy disk can hold a process up for long
         while until is None or until not in self.screen:
             assert time.monotonic() < ends, self.screen
             if not select.select([self._master], [], [], 0.2)[0]:
@@ -213,7 +213,7 @@ class Terminal:
     def close(self) -> int:
         self.read()
         os.close(self._master)
-        return self._process.wait(30)
+        return self._process.wait(120)
 
 
 def on_terminal(*args: str, code: int = 0, **env: str) -> str:
