@@ -7,6 +7,7 @@ import sys
 import click
 
 from antiphon.cli import show as out
+from antiphon.cli.asking import confirmed
 from antiphon.cli.session import Session, verb
 from antiphon.model import errors
 
@@ -25,7 +26,9 @@ def adopt(session: Session, *, yes: bool) -> int:
     if not yes:
         if not sys.stdin.isatty():
             raise errors.InvalidInput("nobody is there to ask: say --yes if the original of this home is gone for good")
-        click.confirm("Is the home that this one was copied or restored from gone for good?", abort=True, err=True)
+        if not confirmed("Is the home that this one was copied or restored from gone for good?"):
+            out.aside("Nothing was changed.")
+            return 1
     home = session.home()
     try:
         certified = home.adopt()

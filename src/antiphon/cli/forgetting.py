@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from antiphon.cli import show as out
+from antiphon.cli.asking import confirmed
 from antiphon.cli.reading import summary
 from antiphon.cli.session import Session, event_id, verb
 from antiphon.model import errors
@@ -136,7 +137,7 @@ def _agreed(session: Session, targets: list[Event]) -> bool:
         screen.print(out.styled((f"{'':>8}  and {len(targets) - SHOWN_MAX:,} more", "dim")))
     count = "this event" if len(targets) == 1 else f"these {len(targets):,} events"
     question = f"Forget {count}, and what was derived from them? It cannot be undone."
-    return bool(click.confirm(question, err=True))
+    return confirmed(question)
 
 
 def _show_done(session: Session, done: Forgotten) -> None:
