@@ -3,6 +3,7 @@
 key                    the key-encryption key, unless a passphrase or ANTIPHON_KEY opens the ring
 keys                   the ring of wrapped secrets
 recovery-key.txt       the principal's root keys: to be moved away from this machine
+recovering             there while agents have not all heard of a recovery
 principal.antiphon     the principal's log
 antiphon.toml          optional: `cipher = "sqlcipher"` in place of AEGIS-256; set it before the first agent
 agents/NAME.antiphon   one agent's database
@@ -24,14 +25,15 @@ import platformdirs
 
 from antiphon.domains.items import ITEMS
 from antiphon.domains.memory import MEMORY
-from antiphon.engines.keyfiles import KeyRing, Unlock
+from antiphon.engines.keyfiles import KeyRing, Unlock, given_key, kept_key
 from antiphon.engines.sqlite.file import CIPHERS, network_file_system
 from antiphon.identity.signing import SigningKey
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
-from antiphon.model.errors import Conflict, InvalidInput, NotFound, ReadOnly, Unavailable, WrongKey
+from antiphon.model.errors import AntiphonError, Conflict, InvalidInput, NotFound, ReadOnly, Unavailable, WrongKey
 from antiphon.model.text import id_text
-from antiphon.replica import enrol
+from antiphon.replica import enrol, recovery
+from antiphon.replica.archive import adopt_archive
 from antiphon.replica.core import Replica
 from antiphon.views.domain import Domain, Registry
 from antiphon.world.entropy import SystemEntropy
@@ -41,6 +43,7 @@ SUFFIX: Final = ".antiphon"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PRINCIPAL_KEY: Final = "principal"
 _LOCK: Final = "making.lock"
+_RECOVERING: Final = "recovering"
 
 
 class AgentRecord(msgspec.Struct, frozen=True):
@@ -50,6 +53,15 @@ class AgentRecord(msgspec.Struct, frozen=True):
     agent: bytes
     principal: bytes
     principal_log: bytes
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What a recovery did. `left` are agents whose files could not be opened, and why; they were not revoked."""
+
+    principal: bytes
+    log: bytes
+    revoked: list[str]
+    left: dict[str, str]
 
 
 def default_folder() -> Path:
@@ -108,6 +120,28 @@ class Home:
             ring = KeyRing(ring_path, _unlock(place, passphrase))
         world.setdefault("cipher", _cipher_of(place))
         return cls(place, ring, domains, **world)
+
+    def change_passphrase(self, passphrase: str | None) -> None:
+        """Makes the ring open by this passphrase; None: by ANTIPHON_KEY or ANTIPHON_KEY_FILE, else by a new key file.
+
+        Whatever interrupts it, the ring opens by the old one or by the new one. No identity changes. Others that have
+        the home open go on with what they have open, but must open it again to make agents or logs.
+        """
+        kept = self.folder / "key"
+        if passphrase is not None:
+            if not passphrase.strip():
+                raise InvalidInput("the new passphrase is empty: choose one that protects, or remove it with --remove")
+            self.ring.rewrap(Unlock(passphrase=passphrase))
+            _wipe(kept)
+            return
+        if not self.ring.opens_by_passphrase:
+            raise InvalidInput(f"{self.folder} opens by a key: there is no passphrase to remove")
+        key = given_key()
+        if key is None:
+            key = SystemEntropy().bytes(32)
+            _wipe(kept)  # it opens nothing: an interrupted change has left it
+            _write_private(kept, key.hex() + "\n")
+        self.ring.rewrap(Unlock(key=key))
 
     def close(self) -> None:
         """Closes the principal's file, if it was opened."""
@@ -233,7 +267,7 @@ class Home:
             made = enrol.enrol_agent(principal, log)
         record = AgentRecord(name, made.id, made.principal, log)
         with self.making(path) as replica:
-            enrol.follow_log(principal, log, replica)
+            enrol.follow_homes(principal, log, replica)
             with replica.transaction():
                 add_agent_log(replica, made, record, SigningKey(self.ring.get(f"log:{made.log.hex()}")))
 
@@ -271,7 +305,65 @@ class Home:
             known = ", ".join(self.names()) or "none yet"
             raise NotFound(f"there is no agent {name!r} in {self.folder} (known: {known}): `antiphon init {name}`")
         replica = self.open_file(path, read_only=read_only)
+        if not read_only and (self.folder / _RECOVERING).exists() and self.principal_path.exists():
+            enrol.follow_homes(self.principal(), self.principal_log(), replica)
         return replica, single_record(replica)
+
+    # -- recovery ------------------------------------------------------------------------------------------------
+
+    def recover(self, key: bytes, *, revoke_instances: bool = False) -> Recovered:
+        """Takes the principal back with its recovery key: new root keys, enrol key and log; the old ones are void.
+
+        With `revoke_instances`, so are the keys of its agents: what they wrote so far stands, and each begins a new
+        log. Interrupted before the principal's log says so, nothing has happened; after that, agents hear of it when
+        they are next opened. The new recovery key is in `recovery-key.txt` first. Raises WrongKey, NotFound.
+        """
+        if not self.principal_path.exists():
+            raise NotFound(f"{self.folder} has no principal's log: recover from an archive that holds it")
+        with self._alone():
+            principal, log = self.principal(), self.principal_log()
+            recovery.committed_key(enrol.standing_in(principal, log), key)
+            (self.folder / _RECOVERING).touch()
+            revoked, left, cuts = [], {}, []
+            for name in self.names() if revoke_instances else ():
+                try:
+                    replica, record = self.open_agent(name)
+                    with replica:
+                        cuts += recovery.retire(replica, record.agent)
+                except AntiphonError as error:
+                    left[name] = str(error)
+                else:
+                    revoked.append(name)
+            with principal.transaction():
+                made = recovery.begin_home(principal, log, key, cuts)
+                principal.file.put(_PRINCIPAL_KEY, made.log)
+                _write_recovery_key(self.folder / "recovery-key.txt", made)  # first: it is nowhere else
+            principal.forget_caches()
+            for name in self.names():
+                try:
+                    self.open_agent(name)[0].close()  # it hears of it
+                except AntiphonError as error:
+                    left[name] = str(error)
+            if not left:
+                (self.folder / _RECOVERING).unlink()
+            return Recovered(made.id, made.log, revoked, left)
+
+    def recover_archive(self, path: Path, key: bytes) -> Recovered:
+        """Makes the principal whose log is in an archive this home's, under new keys. Agents' files are not in it.
+
+        Raises Conflict where this home has a principal, or files that none of its keys opens.
+        """
+        found = recovery.principal_in_archive(path, key)
+        with self._alone():
+            if self.principal_path.exists():
+                raise Conflict(f"{self.folder} has a principal already: recover into another folder (--home)")
+            with self.making(self.principal_path) as replica:
+                adopt_archive(replica, path, of=found.principal)
+                with replica.transaction():
+                    made = recovery.begin_home(replica, found.home, key, ())
+                    replica.file.put(_PRINCIPAL_KEY, made.log)
+                    _write_recovery_key(self.folder / "recovery-key.txt", made)
+            return Recovered(made.id, made.log, [], {})
 
 
 def add_agent_log(replica: Replica, made: enrol.NewAgent, record: AgentRecord, key: SigningKey) -> LogHead:
@@ -333,25 +425,6 @@ def _cipher_of(place: Path) -> str:
     return str(found)
 
 
-def _given_key() -> bytes | None:
-    text = os.environ.get("ANTIPHON_KEY")
-    if text is None:
-        path = os.environ.get("ANTIPHON_KEY_FILE")
-        if path is None:
-            return None
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongKey(f"ANTIPHON_KEY_FILE ({path}) cannot be read: {error}") from None
-    try:
-        key = bytes.fromhex(text.strip())
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise WrongKey("ANTIPHON_KEY, or the file that ANTIPHON_KEY_FILE names, must be 64 hexadecimal digits")
-    return key
-
-
 def _given_passphrase(passphrase: str | None) -> str | None:
     given = passphrase if passphrase is not None else os.environ.get("ANTIPHON_PASSPHRASE")
     if given == "":
@@ -361,21 +434,15 @@ def _given_passphrase(passphrase: str | None) -> str | None:
 
 def _unlock(place: Path, passphrase: str | None) -> Unlock:
     """Everything that may open the ring; its first line says which of them it wants."""
-    key = _given_key()
-    return Unlock(_given_passphrase(passphrase), _kept_key(place) if key is None else key)
-
-
-def _kept_key(place: Path) -> bytes | None:
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return bytes.fromhex((place / "key").read_text().strip())
-    return None
+    key = given_key()
+    return Unlock(_given_passphrase(passphrase), kept_key(place) if key is None else key)
 
 
 def _new_ring(place: Path, ring_path: Path, passphrase: str | None) -> KeyRing:
     given = _given_passphrase(passphrase)
     if given is not None:
         return KeyRing(ring_path, Unlock(passphrase=given), create=True)
-    key = _given_key() or _kept_key(place)  # one that an interrupted start has left
+    key = given_key() or kept_key(place)  # one that an interrupted start has left
     if key is None:
         key = SystemEntropy().bytes(32)
         _write_private(place / "key", key.hex() + "\n")
@@ -395,9 +462,19 @@ def _write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def _wipe(path: Path) -> None:
+    """Overwrites and removes a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        file.write(bytes(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())
+        path.unlink()
+
+
 def _write_recovery_key(path: Path, made: enrol.NewPrincipal) -> None:
-    if path.exists():  # of a principal that was here before: never overwritten
-        path.rename(path.with_name(f"recovery-key.before-{made.id.hex()[:8]}.txt"))
+    if path.exists():  # of a principal that was here before, or from before a recovery: never overwritten
+        before = (path.with_name(f"recovery-key.before-{made.log.hex()[:8]}{n or ''}.txt") for n in range(1 << 20))
+        path.rename(next(free for free in before if not free.exists()))
     _write_private(
         path,
         "Antiphon recovery key. Whoever has it can take over this principal; without it a stolen or lost\n"

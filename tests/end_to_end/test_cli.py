@@ -241,6 +241,42 @@ def test_colours_on_a_terminal_plain_text_in_a_pipe() -> None:
     assert re.match(r"1  20\d\d-\d\d-\d\d \d\d:\d\d  memory.remembered  word word .*…$", lines[2].rstrip()), lines
 
 
+def test_a_terminal_says_what_log_left_out() -> None:
+    from antiphon import Agent
+    from antiphon.serve.langgraph import AntiphonStore
+
+    run("init", "ada")
+    with Agent.open("ada") as agent:
+        AntiphonStore(agent).put(("users",), "grace", {"likes": "tea"})
+    shown = on_terminal("log", NO_COLOR="1")
+    assert "item.secret_made" not in shown
+    assert "1 housekeeping event not shown: antiphon log --all" in shown
+    assert "earlier" not in shown
+    shown = on_terminal("log", "--all", NO_COLOR="1")
+    assert "item.secret_made" in shown
+    assert "housekeeping" not in shown
+    run("import", _lines(60))
+    shown = on_terminal("log", NO_COLOR="1")
+    assert "There are earlier ones: antiphon log --after -1" in shown
+    assert "housekeeping" not in shown, "none stands among these"
+
+
+def test_an_endless_pipe_is_imported_as_it_comes() -> None:
+    run("init", "ada")
+    process = start("import", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    for number in range(1_500):
+        process.stdin.write(json.dumps({"text": f"tick {number}"}) + "\n")
+    process.stdin.flush()
+    ends = time.monotonic() + 30
+    while count() < 1_000:
+        assert time.monotonic() < ends, "the first thousand wait for the end of the pipe"
+        time.sleep(0.05)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "stdin: 1,500 added\n")
+    assert count() == 1_500
+
+
 def test_forget_asks_on_a_terminal() -> None:
     run("init", "ada")
     run("remember", "a secret")

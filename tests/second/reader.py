@@ -15,6 +15,10 @@ from tests.second import ed25519
 from tests.second.msgpack import Refused, read
 
 GONE = (2, 3, 4)
+STATEMENT_KINDS = (
+    "principal.incepted", "agent.incepted", "instance.certified", "instance.provisional", "key.revoked",
+    "enrol.delegated", "root.rotated",
+)  # fmt: skip
 
 
 def h(*parts):
@@ -241,26 +245,42 @@ class Valid:
         inception = placed[0][2]
         need(inception.use == "principal" and inception.is_sound(), "no inception")
         self.principal = inception.id
-        root_key, following, enrol, _ = inception.fields
-        self.home = log_id(self.principal, enrol)
-        self.enrols, self.agents = {enrol}, set()
-        self.logs, self.cut, self.provisional, self.good = {self.home: self.principal}, {}, {}, {}
+        first = log_id(self.principal, inception.fields[2])
         rest = [item for item in placed[1:] if item[2].is_sound()]
-        for _, _, said in sorted((item for item in rest if item[0] == self.home), key=lambda item: item[1]):
+        self.home, self.enrols, self.cut, self.good, best = None, set(), {}, {}, -1
+        for home in sorted({item[0] for item in rest} | {first}, key=lambda log: (log != first, log)):
+            rank, enrols, cut, good = self._govern(inception, home, rest)
+            if home == first:
+                rank = 0
+            if rank > max(best, 0) or home == first:
+                self.home, self.enrols, self.cut, self.good, best = home, enrols, cut, good, rank
+        self.agents, self.provisional = set(), {}
+        self.logs = {log_id(self.principal, key): self.principal for key in self.enrols}
+        grew = True
+        while grew:
+            grew = sum(self._admit(*item) for item in rest) > 0
+
+    def _govern(self, inception, home, rest):
+        """(rank, enrol keys, cuts, their roots) by what one log says."""
+        root_key, following, enrol, _ = inception.fields
+        rank = rotations = 0
+        enrols, cut, good = {enrol}, {}, {}
+        for _, _, said in sorted((item for item in rest if item[0] == home), key=lambda item: item[1]):
             fields = said.fields
             if said.use not in ("rotate", "enrol", "revoke") or fields[0] != self.principal:
                 continue
             if said.use == "rotate" and h(b"antiphon/next-root/v1\0", fields[1]) == following:
                 root_key, following = fields[1], fields[2]
+                rotations += 1
             elif said.use == "enrol" and fields[2] == root_key:
-                self.enrols.add(fields[1])
-            elif said.use == "revoke" and fields[4] in self.enrols | {root_key}:
+                enrols.add(fields[1])
+                if log_id(self.principal, fields[1]) == home:
+                    rank = rank or rotations
+            elif said.use == "revoke" and fields[4] in enrols | {root_key}:
                 size = int.from_bytes(fields[2], "big")
-                if size <= self.cut.get(fields[1], size):
-                    self.cut[fields[1]], self.good[fields[1]] = size, fields[3]
-        grew = True
-        while grew:
-            grew = sum(self._admit(*item) for item in rest) > 0
+                if size <= cut.get(fields[1], size):
+                    cut[fields[1]], good[fields[1]] = size, fields[3]
+        return rank, enrols, cut, good
 
     def counts(self, log, seq):
         return log in self.logs and (log not in self.cut or seq < self.cut[log])
@@ -343,7 +363,7 @@ def inflate(data):
 
 def verify_archive(path):
     """For each log a dict (id, size, root, held, gone, entities). Raises Refused at the first thing that is wrong."""
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as source:
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as source:
         stream = source.read()
     frames, at = [], 0
     while at < len(stream):
@@ -354,16 +374,49 @@ def verify_archive(path):
     waiting = iter(frames)
     name, count = next(waiting)
     need(name == "antiphon/archive/v1", "another format")
-    agents, said = {}, {}
-    found = [_verify_log(waiting, agents, said) for _ in range(count)]
+    homes, found = [], []
+    for _ in range(count):
+        log, home = _verify_log(waiting, homes)
+        found.append(log)
+        homes += [home] if home.is_home() else []  # by now it has verified
     need(next(waiting, None) is None, "frames behind the last log")
     return found
 
 
-def _verify_log(frames, agents, said):
+class Home:
+    """Section 13: what a log says as the home of a principal; any other log says nothing."""
+
+    def __init__(self, log, owner):
+        self.log, self.owner, self.placed, self.erased = log, owner, [], []
+
+    def hear(self, seq, kind, body):
+        if kind in STATEMENT_KINDS:
+            self.placed.append((self.log, seq, Statement(body)))
+        elif kind == "log.erased":
+            event = read(body, canonical=False)
+            self.erased.append((seq, event.get("log"), event["ranges"]))
+
+    def is_home(self):
+        if not self.placed or self.placed[0][1] != 0:
+            return False
+        first = self.placed[0][2]
+        return (first.use, first.id) == ("principal", self.owner) and first.is_sound()
+
+    def erases(self, log, owner, homes):
+        """The ranges it erases in the log of an agent of its own; none in anybody else's."""
+        valid = Valid([placed for home in homes if home.owner == self.owner for placed in home.placed])
+        if owner not in valid.agents:
+            return []
+        said = (ranges for seq, named, ranges in self.erased if named == log and valid.counts(self.log, seq))
+        return [found for ranges in said for found in ranges]
+
+
+def _verify_log(frames, homes):
     log, owner, key, size, note, blocks = next(frames)
     need(log == log_id(owner, key), "an id that does not follow")
+    need(blocks == -(-size // 1024), "another number of blocks than the size needs")
     leaves, gone, covered, entities, held = [], [], [], {}, 0
+    home = Home(log, owner)
     last = -1
     for _ in range(blocks):
         first, count, seeds, run = next(frames)
@@ -386,21 +439,13 @@ def _verify_log(frames, agents, said):
             last = fields[1]
             held += state == 0
             entities[seq] = (fields[5], entity_id(log, fields[1], seq))
-            _hear(fields[3], bodies[at], owner, covered, agents, said)
+            home.hear(seq, fields[3], bodies[at])
         need(all(value is None for value in blinds[count:] + salts[count:]), "seeds of leaves to come")
     need(checkpoint(note, key, log) == (size, root(leaves)) and len(leaves) == size, "another root")
-    covered += said.get((agents.get(owner), log), [])
+    covered += [found for _, named, ranges in home.erased if named is None for found in ranges]
+    covered += [found for other in homes for found in other.erases(log, owner, homes)]
     for seq in gone:
         need(any(first <= seq < last for first, last in covered), f"{seq} is gone, and nothing says so")
-    return {"log": log, "size": size, "root": root(leaves), "held": held, "gone": len(gone), "entities": entities}
-
-
-def _hear(kind, body, owner, covered, agents, said):
-    if kind == "agent.incepted":
-        agents[Statement(body).id] = owner
-    if kind == "log.erased":
-        event = read(body, canonical=False)
-        if event["log"] is None:
-            covered += event["ranges"]
-        else:
-            said.setdefault((owner, event["log"]), []).extend(event["ranges"])
+    return {
+        "log": log, "size": size, "root": root(leaves), "held": held, "gone": len(gone), "entities": entities,
+    }, home  # fmt: skip

@@ -11,7 +11,9 @@ import pytest
 
 from antiphon import Agent, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable, verify_proof
 from antiphon.domains.memory.commands import SUMMARY_SOURCES_MAX
+from antiphon.model.event import Event
 from antiphon.model.text import parse_id
+from antiphon.views.domain import Domain, Op, Write
 from antiphon.world.clock import ManualClock
 from tests.unit.views.notes import NOTES_DOMAIN
 
@@ -86,6 +88,7 @@ def test_every_field_of_a_memory_comes_back(ada: Agent) -> None:
 
 
 WRONG: list[dict[str, Any]] = [
+    {"text": ""}, {"text": " \n\u3000"}, {"user": " \t"},
     {"text": 5}, {"text": None}, {"text": "\ud800"}, {"type": 5}, {"namespace": None}, {"significance": 1.1},
     {"significance": -0.1}, {"significance": True}, {"significance": float("nan")}, {"tags": "word"}, {"tags": [1]},
     {"tags": ["\ud800"]}, {"metadata": [1]}, {"metadata": {"x": object()}}, {"expires": 1 << 62},
@@ -144,6 +147,7 @@ def test_an_update_changes_what_it_names_and_no_more(ada: Agent) -> None:
         {},
         {"user": "Eve"},
         {"text": 5},
+        {"text": " "},
         {"type": None},
         {"significance": 2},
         {"tags": "x"},
@@ -232,6 +236,58 @@ def test_threads_that_name_a_person_at_once_hide_nothing_from_forgetting(ada: Ag
     assert len(ada.recall("Bob", user="Bob")) == 4
     ada.forget(person="Bob")
     assert ada.recall("Bob") == []
+
+
+def test_spellings_of_a_name_are_one_person(ada: Agent) -> None:
+    ada.remember("one", user="Grace Hopper")
+    with ada.batch() as batch:
+        batch.remember("two", user=" grace  hopper")
+        batch.remember("three", user="Eve")
+        batch.remember("four", user="EVE\t")
+        batch.record("note.written", {"text": "five"}, about=["eve", "Eve", "GRACE HOPPER"])
+    ada.record("note.written", {"text": "six"}, about=["bob", "Bob "])
+    labels = [event.decoded()["label"] for event in ada.log() if event.kind == "person.named"]
+    assert labels == ["Grace Hopper", "Eve", "bob"], "as first typed"
+    assert {hit.text for hit in ada.recall("one two", user="GRACE HOPPER")} == {"one", "two"}
+    assert len({ada.pseudonym(name) for name in ("Bob", "bob", "BOB ")}) == 1
+    assert len(ada.forget(person="grace HOPPER ").events) == 4, "the name, two memories and a note"
+    assert ada.recall("one two five", user="Grace Hopper") == []
+    assert ada.pseudonym("Grace Hopper") is None
+    assert ada.pseudonym("Grace") is None
+
+
+def _older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What names were in the first version: a pseudonym for every spelling."""
+    from antiphon.domains.memory import MEMORY, declare
+
+    def name(event: Event, body: Any) -> Iterator[Write]:
+        yield Write("people", event.entity or b"", Op.ASSERT, {"id": event.entity, "label": body.label})
+
+    folds = {**MEMORY.folds, declare.PERSON_NAMED: (name,)}
+    monkeypatch.setattr("antiphon.home.MEMORY", Domain("memory", MEMORY.kinds, MEMORY.tables, folds))
+    monkeypatch.setattr("antiphon.agent.opened.name_key", lambda text: text)
+    monkeypatch.setattr("antiphon.agent.writing.name_key", lambda text: text)
+
+
+def test_people_of_a_file_that_an_older_version_wrote_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as old:
+        _older(old)
+        with Agent.create("bob") as agent:
+            agent.remember("one", user="Grace")
+            agent.remember("two", user="grace ")
+            assert len({agent.pseudonym("Grace"), agent.pseudonym("grace ")}) == 2
+            assert [hit.text for hit in agent.recall("one two", user="Grace")] == ["one"]
+    with Agent.open("bob", read_only=True) as agent:
+        assert {row["label"] for row in agent.table("people").select()} == {"Grace", "grace "}, "a reader folds nothing"
+        assert {hit.text for hit in agent.recall("one two", user="GRACE")} == {"one", "two"}
+        assert agent.pseudonym("Eve") is None
+    with Agent.open("bob") as agent:
+        agent.remember("three", user="grace")
+        assert len([event for event in agent.log() if event.kind == "person.named"]) == 2, "no third pseudonym"
+        assert {row["label"] for row in agent.table("people").select()} == {"grace"}
+        assert {hit.text for hit in agent.recall("one two three", user="Grace")} == {"one", "two", "three"}
+        assert len(agent.forget(person="GRACE").events) == 5
+        assert agent.recall("one two three") == []
 
 
 # -- reading and proving ---------------------------------------------------------------------------------------------

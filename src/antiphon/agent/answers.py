@@ -67,7 +67,7 @@ class Receipts(Sequence[Recorded]):
 
 
 def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) -> list[Memory]:
-    """Drains the full-text backlog, then answers from one file."""
+    """Answers from one file. What waits for full text is indexed first; in memory where the file is read only."""
     if not replica.file.read_only:
         while replica.index_backlog():
             pass

@@ -20,14 +20,14 @@ from antiphon.log import kinds
 from antiphon.log.verify import Verdict
 from antiphon.model import times
 from antiphon.model.errors import InvalidInput, NotFound
-from antiphon.model.event import NEW, Draft, Event, Role, Scope, decode_body
+from antiphon.model.event import Draft, Event, Role, Scope, decode_body
 from antiphon.model.text import event_text, parse_entity
 from antiphon.model.times import Time
 from antiphon.query.rows import Rows
 from antiphon.replica import archive, prove
 from antiphon.replica import forget as forgetting
 from antiphon.replica.core import Replica
-from antiphon.views.commands import convert, draft_of
+from antiphon.replica.enrol import homes_of
 from antiphon.views.domain import Domain
 from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
 
@@ -186,20 +186,11 @@ class Agent(Opened):
 
         `about` are people's names, kept as pseudonyms. Raises InvalidInput when the body does not fit its kind.
         """
-        declared = self.replica.registry.kind(kind)
-        value = convert(declared, body)
-        people = [self._person(label) for label in about]
-        draft = draft_of(
-            declared,
-            value,
-            entity=NEW if entity is None else self._own_entity(entity),
-            occurred=None if occurred is None else times.to_ms(occurred),
-            about=tuple(sorted({person for person, _ in people})) or None,
-            refs=self._source_refs(sources),
-            scope=scope,
-        )
-        named = [drafted for _, drafted in people if drafted is not None]
-        return self._commit([*named, (draft, value)])[-1]
+        with self.batch() as batch:
+            batch.record(
+                kind, body, entity=entity, occurred=occurred, about=about, sources=sources, scope=scope
+            )  # fmt: skip
+        return batch.recorded[-1]
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Writing]:
@@ -463,14 +454,13 @@ class Agent(Opened):
         if good_only and damage is None:
             damage = []
         place = Path(path)
-        heads = [self.replica.head(self.record_of_agent.principal_log), *self._heads()]
+        homes, own = homes_of(self.replica, self.record_of_agent.principal), self._heads()
         if place.suffix == ".archive":
-            for head in heads[1:]:
+            for head in own:
                 if head.size:  # a copy's new log is empty until something is recorded in it
                     prove.hand_out_checkpoint(self.replica, head.id)
-            count = archive.write_archive(self.replica, heads, place)
+            count = archive.write_archive(self.replica, [*homes, *own], place)
         else:
-            count = archive.write_json_lines(self.replica, heads[1:], place, damage=damage)
-        if not self.replica.file.read_only:
-            forgetting.note_copy(self.replica, str(place.resolve()), "export")
+            count = archive.write_json_lines(self.replica, own, place, damage=damage)
+        forgetting.note_copy(self.replica, str(place.resolve()), "export")
         return count

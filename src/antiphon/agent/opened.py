@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from antiphon.agent.answers import Receipts, Recorded
-from antiphon.domains.memory import MEMORIES, PEOPLE, commands
+from antiphon.domains.memory import MEMORIES, MEMORY, PEOPLE, commands
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.home import AgentRecord
 from antiphon.log import kinds
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model.errors import InvalidInput, NotFound
+from antiphon.model.errors import Conflict, InvalidInput, NotFound
 from antiphon.model.event import Draft, Ref, Role
 from antiphon.model.table import Table
-from antiphon.model.text import check_text, entity_text, id_text, parse_entity, parse_event
+from antiphon.model.text import check_text, entity_text, id_text, name_key, parse_entity, parse_event
 from antiphon.query.cache import RowCache
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
@@ -23,6 +23,8 @@ from antiphon.views.store import StoredRow
 
 SEQ_DIGITS_MAX = 13
 """A log holds at most 2^40 events."""
+PEOPLE_MAX = 1_000_000
+"""So many people are looked through in a file whose names were not folded by this version."""
 
 
 class Opened:
@@ -98,7 +100,13 @@ class Opened:
         if not drafted:
             return []
         batch = Batch(self.log_id, [draft for draft, _ in drafted], [body for _, body in drafted])
-        return Receipts(self.replica.commit(batch))
+        try:
+            return Receipts(self.replica.commit(batch))
+        except Conflict:
+            if self.replica.head(batch.log).role == LogRole.OWN:
+                raise
+            self._log = None  # another process has revoked its key: the agent goes on in a new log
+            return Receipts(self.replica.commit(Batch(self.log_id, batch.drafts, batch.values)))
 
     def _person(self, label: str) -> tuple[bytes, commands.Drafted | None]:
         """A person's pseudonym, with the event that names it when it is new."""
@@ -112,12 +120,18 @@ class Opened:
         return [head.no for head in self._heads()]
 
     def _pseudonyms(self, label: str) -> tuple[bytes, ...]:
-        """Every pseudonym of a person here: copies of an agent, or threads at once, may each have chosen one."""
-        if not isinstance(label, str) or not label:
+        """Every pseudonym of a person here, however the name is spelled (`name_key`): copies of an agent, or threads
+        at once, may each have chosen one.
+        """
+        if not isinstance(label, str) or not label or label.isspace():
             raise InvalidInput("a person is named by text that is not empty")
         check_text(label, what="the name of a person")
-        found = self.replica.tables.select(PEOPLE, {"label": label}, order="n", limit=1_000, logs=self._log_numbers())
-        return tuple(row.values["id"] for row in found)
+        name, replica, mine = name_key(label), self.replica, self._log_numbers()
+        if replica.state.folded.get(MEMORY.name) == replica.registry.fingerprints[MEMORY.name]:
+            found = replica.tables.select(PEOPLE, {"label": name}, order="n", limit=1_000, logs=mine)
+        else:  # another version has folded this file, which perhaps can only be read, and kept names as they were typed
+            found = replica.tables.select(PEOPLE, {}, order="n", limit=PEOPLE_MAX, logs=mine)
+        return tuple(row.values["id"] for row in found if name_key(row.values["label"]) == name)
 
     def pseudonym(self, label: str) -> bytes | None:
         """The pseudonym that stands for a person here, None when nothing was recorded about them."""

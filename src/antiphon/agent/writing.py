@@ -10,7 +10,7 @@ from antiphon.agent.opened import Opened
 from antiphon.domains.memory import commands
 from antiphon.model import times
 from antiphon.model.event import NEW, Draft, Scope
-from antiphon.model.text import parse_entity
+from antiphon.model.text import name_key, parse_entity
 from antiphon.model.times import Time
 from antiphon.views.commands import convert, draft_of
 
@@ -52,10 +52,11 @@ class Writing:
         )
 
     def _person(self, label: str) -> bytes:
-        person = self._named.get(label)
+        name = name_key(label) if isinstance(label, str) else ""
+        person = self._named.get(name)
         if person is None:
             person, drafted = self._agent._person(label)
-            self._named[label] = person
+            self._named[name] = person
             if drafted is not None:
                 self.drafted.append(drafted)
         return person

@@ -12,6 +12,7 @@ from antiphon.cli.asking import confirmed
 from antiphon.cli.reading import summary
 from antiphon.cli.session import Session, event_id, verb
 from antiphon.model import errors
+from antiphon.model.text import counted
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from antiphon.replica.forget import Forgotten
 
 SHOWN_MAX: Final = 8
-_SIGNS: Final = {"done": "ok", "pending": "note", "cannot": "wrong"}
+_SIGNS: Final = {"done": "ok", "pending": "note", "cannot": "wrong", "kept": "note"}
 
 
 @verb("forget", short_help="Erase events for good; the rest stays provable.")
@@ -46,7 +47,8 @@ def forget(
     yes: bool,
 ) -> int:
     """Erases events for good: from log, views, indexes, free pages and write-ahead log, with what was derived from
-    them. Every older checkpoint, and every proof of the rest, still verifies. Says place by place what was done.
+    them. Every older checkpoint, and every proof of the rest, still verifies. Says place by place what was done; in a
+    pipe how many were forgotten, how many derived ones with them, then state, place and detail, tab separated.
 
     Asks first; in a pipe it needs --yes. Exit code 1 when there is nothing to forget.
 
@@ -135,7 +137,7 @@ def _agreed(session: Session, targets: list[Event]) -> bool:
         )
     if len(targets) > SHOWN_MAX:
         screen.print(out.styled((f"{'':>8}  and {len(targets) - SHOWN_MAX:,} more", "dim")))
-    count = "this event" if len(targets) == 1 else f"these {len(targets):,} events"
+    count = "this event" if len(targets) == 1 else f"these {counted(len(targets), 'event')}"
     question = f"Forget {count}, and what was derived from them? It cannot be undone."
     return confirmed(question)
 
@@ -152,13 +154,13 @@ def _show_done(session: Session, done: Forgotten) -> None:
         return
     derived = f", and {len(done.derived):,} derived from them" if done.derived else ""
     if not out.is_terminal():
-        print(f"forgotten\t{len(done.events)}\t{len(done.derived)}")
+        print(f"forgotten\t{len(done.events)}\nderived\t{len(done.derived)}")
         for place in done.places:
             print(out.clean(f"{place.state}\t{place.name}\t{place.detail}"))
         return
     from rich.table import Table
 
-    out.say(f"{len(done.events):,} forgotten{derived}.", state="ok" if done.complete else "note")
+    out.say(f"{counted(len(done.events), 'event')} forgotten{derived}.", state="ok" if done.complete else "note")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)

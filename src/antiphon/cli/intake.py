@@ -1,4 +1,4 @@
-"""Room `cli` (imports everything): records from files into an agent, a thousand a commit, none twice, none lost.
+"""Room `cli` (imports everything): records from files and pipes into an agent, a thousand a commit, none twice or lost.
 
 What is known of a source is written in the transaction that records it: a crash at any moment leaves both or neither.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,16 @@ import msgspec
 from antiphon.agent import Agent, Writing
 from antiphon.cli import show as out
 from antiphon.model import errors
+from antiphon.model.text import counted
 from antiphon.ops.imported import Imported
-from antiphon.ops.importing import Bad, Record, format_of, read
+from antiphon.ops.importing import Bad, Record, format_of, read, read_stream
 from antiphon.replica.archive import adopt_archive
 from antiphon.replica.commit import Batch
 
 COMMIT_RECORDS: Final = 1_000
 COMMIT_CHARS: Final = 16 << 20
 SHOWN_MAX: Final = 20
+STDIN: Final = "stdin"
 _EXPIRES_MAX: Final = 1 << 53
 _AGAIN: Final = ("id", "text", "occurred", "expires", "type", "user", "namespace", "significance", "tags", "metadata")
 _REFUSALS: Final = (errors.InvalidInput, errors.Rejected, OverflowError, ValueError, TypeError)
@@ -39,7 +42,7 @@ class Defaults(msgspec.Struct, frozen=True):
 
 
 class Intake(msgspec.Struct):
-    """What became of one file. `bad` has the first lines that were refused; all of them are in `rejects`."""
+    """What became of one file or pipe. `bad` has the first lines that were refused; all of them are in `rejects`."""
 
     file: str
     added: int = 0
@@ -60,19 +63,29 @@ def import_file(
     defaults: Defaults,
     append: bool = False,
 ) -> Intake:
-    """Takes one file into an agent; with `append`, behind what `rejects` holds. Raises NotFound, Unavailable."""
-    chosen = format_of(path) if form == "auto" else form
+    """Takes one file, or standard input (`-`), into an agent; with `append`, behind what `rejects` holds.
+
+    Raises NotFound, Unavailable, InvalidInput.
+    """
+    piped = str(path) == "-"
+    chosen = format_of(path) if form == "auto" and not piped else form
     if chosen == "archive":
         return _adopt(agent, path)
-    done = Intake(str(path))
     agent.log_id  # noqa: B018  # a copy starts its own log before, not within, the first transaction
-    name = source if source is not None else str(path.resolve())
-    keep = Rejects(path, rejects or path.with_name(path.name + ".rejected"), append=append and rejects is not None)
+    if piped:
+        name = source if source is not None else STDIN
+        items = read_stream(sys.stdin.buffer, name, chosen)
+        done, size, aside = Intake(STDIN), None, Path.cwd() / f"{STDIN}.rejected"
+    else:
+        name = source if source is not None else str(path.resolve())
+        items = read(path, chosen)
+        done, size, aside = Intake(str(path)), path.stat().st_size, path.with_name(path.name + ".rejected")
+    keep = Rejects(None if piped else path, rejects or aside, append=append and rejects is not None)
     try:
-        with out.progress(f"importing {path.name}", path.stat().st_size) as advance:
+        with out.progress(f"importing {done.file if piped else path.name}", size) as advance:
             intake = _Taking(agent, name, done, keep, defaults)
             at = 0
-            for chunk in _chunks(read(path, chosen)):
+            for chunk in _chunks(items):
                 intake.take(chunk)
                 advance(chunk[-1].end - at)
                 at = chunk[-1].end
@@ -80,7 +93,7 @@ def import_file(
         keep.close()
         done.rejects = keep.path
     if done.rejected > SHOWN_MAX:
-        out.aside(f"{path}: and {done.rejected - SHOWN_MAX:,} more bad lines, all in {keep.path}")
+        out.aside(f"{done.file}: and {counted(done.rejected - SHOWN_MAX, 'more bad line')}, all in {keep.path}")
     with out.progress("indexing", agent.replica.backlog()) as advance:
         while count := agent.replica.index_backlog():
             advance(count)
@@ -210,10 +223,12 @@ class _Taking:
 
 
 class Rejects:
-    """The file beside the source that keeps what was refused, as it stood there; made when the first one comes."""
+    """The file beside the source (for a pipe, in the working folder) that keeps what was refused, as it stood there;
+    made when the first one comes.
+    """
 
-    def __init__(self, source: Path, path: Path, *, append: bool) -> None:
-        if path.resolve() == source.resolve():
+    def __init__(self, source: Path | None, path: Path, *, append: bool) -> None:
+        if source is not None and path.resolve() == source.resolve():
             raise errors.InvalidInput(f"{path} is what is imported: name another place with --rejects")
         self._source = source
         self._wanted = path
@@ -225,7 +240,7 @@ class Rejects:
         """Keeps one aside."""
         if self._file is None:
             self._file = self._open()
-        if item.span is None:
+        if item.span is None or self._source is None:
             self._file.write((item.raw if isinstance(item, Bad) else _again(item)) + b"\n")
             return
         with self._source.open("rb") as source:

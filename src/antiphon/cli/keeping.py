@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from antiphon.cli import show as out
 from antiphon.cli.session import Session, verb
 from antiphon.model import errors
+from antiphon.model.text import counted
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
     from antiphon.replica.archive import Damaged
+
+NOT_NOTED: Final = "The agent's file could only be read: `antiphon forget` will not name this copy. Note where it is."
 
 
 @verb("export", short_help="Write all events as JSON lines, or with their proofs.")
@@ -45,6 +48,7 @@ def export(session: Session, *, path: Path, good: bool) -> int:
                 with contextlib.suppress(OSError):
                     path.unlink()
             raise
+        noted = not agent.replica.file.read_only
     size = path.stat().st_size
     if session.as_json:
         import msgspec
@@ -54,13 +58,16 @@ def export(session: Session, *, path: Path, good: bool) -> int:
                 "file": str(path),
                 "events": count,
                 "bytes": size,
+                "noted": noted,
                 "damage": [msgspec.structs.asdict(item) for item in damage],
             }
         )
         return 0
-    out.say(f"{path}: {count:,} events, {out.size(size)}", state="note" if damage else "ok")
+    out.say(f"{path}: {counted(count, 'event')}, {out.size(size)}", state="note" if damage else "ok")
     for item in damage:
         out.aside(f"left out: events {item.first:,} to {item.last:,} of {item.log}: {item.reason}")
+    if not noted:
+        out.aside(NOT_NOTED)
     if out.is_terminal():
         out.aside("It is not encrypted: keep it where only you can read it.")
     return 0
@@ -70,14 +77,14 @@ def _print_events(agent: Agent) -> int:
     import msgspec
 
     from antiphon.replica.archive import as_json
-    from antiphon.replica.forget import note_copy
+    from antiphon.replica.forget import STANDARD_OUTPUT, note_copy
 
     for head in agent.replica.heads_of(agent.record_of_agent.agent):
         for event in agent.replica.reader.events(head):
             print(msgspec.json.encode(as_json(event)).decode())
     sys.stdout.flush()
-    if not agent.replica.file.read_only:
-        note_copy(agent.replica, "standard output", "export")
+    if not note_copy(agent.replica, STANDARD_OUTPUT, "export"):
+        out.aside(NOT_NOTED)
     return 0
 
 
@@ -95,7 +102,7 @@ def stats(session: Session) -> int:
         out.emit(found)
         return 0
     if out.is_terminal():
-        out.say(f"{found['agent']}: {found['events']:,} events, {out.size(found['file_bytes'])} on disk")
+        out.say(f"{found['agent']}: {counted(found['events'], 'event')}, {out.size(found['file_bytes'])} on disk")
         print()
     tables = [(name.replace("_", " "), f"{count:,}") for name, count in found["tables"].items()]
     out.fields(
@@ -104,7 +111,7 @@ def stats(session: Session) -> int:
             *tables,
             ("file", f"{found['path']} ({out.size(found['file_bytes'])})"),
             ("write-ahead log", out.size(found["wal_bytes"])),
-            *[("log", f"{item['log']}  {item['size']:,} events, {item['role']}") for item in found["logs"]],
+            *[("log", f"{item['log']}  {counted(item['size'], 'event')}, {item['role']}") for item in found["logs"]],
             ("waiting for full text", f"{found['fulltext_backlog']:,}" if found["fulltext_backlog"] else None),
             ("scrub", "pending: `antiphon doctor` clears it" if found["scrub_pending"] else None),
             ("clock", "ahead of this machine's: `antiphon doctor` says more" if found["clock_suspect"] else None),

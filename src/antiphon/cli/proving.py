@@ -13,6 +13,7 @@ import click
 from antiphon.cli import show as out
 from antiphon.cli.session import Session, current, event_id, verb
 from antiphon.model import errors
+from antiphon.model.text import counted
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
@@ -27,21 +28,32 @@ _NOT_SAID: Final = "not when it was written, nor that no key was revoked since"
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write ('-': print).")
 def prove(session: Session, *, event: str, output: Path | None) -> int:
     """Writes a proof that an event is in the log and who wrote it. Whoever has the file can check it offline, with
-    nothing but the principal's id.
+    nothing but the principal's id. It holds the event's text: `antiphon forget` names the file when the event goes.
 
     \b
       antiphon prove 12 -o tea.proof
       antiphon verify tea.proof
     """
+    from antiphon.cli.keeping import NOT_NOTED
+    from antiphon.replica.forget import STANDARD_OUTPUT, note_copy
+
     with session.agent() as agent:
         event = event_id(agent, event)
         proof, principal = agent.prove(event), agent.principal
-    if output is None or str(output) == "-":
-        sys.stdout.write(proof.decode())
+        shown = output is None or str(output) == "-"
+        if shown:
+            sys.stdout.write(proof.decode())
+        elif output is not None:
+            write_file(output, proof)
+        place = STANDARD_OUTPUT if shown or output is None else str(output.resolve())
+        noted = note_copy(agent.replica, place, "proof", event=event)
+    if not noted:
+        out.aside(NOT_NOTED)
+    if shown or output is None:
         return 0
-    write_file(output, proof)
     if session.as_json:
-        out.emit({"file": str(output), "event": event, "principal": principal, "bytes": len(proof)})
+        said = {"file": str(output), "event": event, "principal": principal, "bytes": len(proof), "noted": noted}
+        out.emit(said)
     elif out.is_terminal():
         out.say(f"{output} proves event {event.rpartition('/')[2]}.", state="ok")
         out.fields([("check it with", f"antiphon verify {output} --principal {principal}")])
@@ -75,7 +87,7 @@ def checkpoint(session: Session, *, output: Path | None) -> int:
         sys.stdout.write(note.decode())
     elif out.is_terminal():
         size = int(note.split(b"\n")[1])
-        out.say(f"{output} holds the checkpoint of {size:,} events.", state="ok")
+        out.say(f"{output} holds the checkpoint of {counted(size, 'event')}.", state="ok")
     return 0
 
 
@@ -163,30 +175,28 @@ def _archive(file: Path, principal: bytes | None) -> dict[str, Any]:
     said = {**_plain(worst), "kind": "archive", "logs": [_plain(verdict) for verdict in verdicts]}
     strangers = [log for log, principals in owners.items() if principal is not None and principal not in principals]
     if said["ok"] and strangers:
-        said |= {"ok": False, "reason": f"it holds {len(strangers)} logs that this principal never certified"}
+        many = counted(len(strangers), "log")
+        said |= {"ok": False, "reason": f"it holds {many} that this principal never certified"}
     return said
 
 
 def _owners(file: Path) -> dict[bytes, set[bytes]]:
     """Each log of an archive with the principals in it that certify it."""
-    from antiphon.identity.signing import decode_statement
-    from antiphon.identity.validity import Evidence, standing_of
-    from antiphon.log import kinds
-    from antiphon.model.event import decode_header
+    from antiphon.log.ingest import Home, Homes
     from antiphon.replica.archive import read_archive
 
     found: dict[bytes, set[bytes]] = {}
+    homes = Homes()
     for head, parts in read_archive(file):
         found.setdefault(head.id, set())
-        statements = []
+        home = Home(head)
         for part in parts:
-            for at, (raw, body) in enumerate(zip(part.leaves.headers, part.leaves.bodies, strict=True)):
-                if raw is not None and body is not None and decode_header(raw).kind in kinds.STATEMENT_KINDS:
-                    statements.append(Evidence(decode_statement(body), head.id, part.leaves.first + at))
-        if statements and statements[0].statement.use == "principal":
-            standing = standing_of(statements[0].statement, statements[1:])
-            for log in standing.logs:
-                found.setdefault(log, set()).add(standing.principal)
+            home.hear(part.leaves)
+        homes.add(home)
+    for principal in homes.principals():
+        standing = homes.standing(principal)
+        for log in standing.logs if standing is not None else ():
+            found.setdefault(log, set()).add(principal)
     return found
 
 
@@ -222,7 +232,7 @@ def _verify_log(session: Session, principal: str | None, since: Path | None) -> 
         events, gone = (sum(log[what] for log in said["logs"]) for what in ("size", "gone"))
         logs = f" in {len(said['logs'])} logs" if len(said["logs"]) > 1 else ""
         forgotten = f", {gone:,} of them forgotten" if gone else ""
-        out.say(f"{said['agent']} verifies: {events:,} events{logs}{forgotten}.", state="ok")
+        out.say(f"{said['agent']} verifies: {counted(events, 'event')}{logs}{forgotten}.", state="ok")
         contains = f"the checkpoint {since}" if since is not None else None
         out.fields([("size", said["size"]), ("root", said["root"]), ("log", said["log"]), ("contains", contains)])
     else:
@@ -267,12 +277,13 @@ def _show_file(file: Path, said: dict[str, Any], *, told: bool) -> None:
         return
     kind = said.get("kind")
     if kind == "growth":
-        out.say(f"{file} verifies: the log grew from {said['old_size']:,} to {said['size']:,} events.", state="ok")
+        grown = f"from {said['old_size']:,} to {counted(said['size'], 'event')}"
+        out.say(f"{file} verifies: the log grew {grown}.", state="ok")
         out.fields([("log", said["log"]), ("root", said["root"])])
     elif kind == "archive" and "logs" in said:
         events = sum(item["size"] for item in said["logs"])
-        out.say(f"{file} verifies: {len(said['logs'])} logs, {events:,} events.", state="ok")
-        out.fields([("log", f"{item['log']}  {item['size']:,} events") for item in said["logs"]])
+        out.say(f"{file} verifies: {counted(len(said['logs']), 'log')}, {counted(events, 'event')}.", state="ok")
+        out.fields([("log", f"{item['log']}  {counted(item['size'], 'event')}") for item in said["logs"]])
     else:
         _show_event(file, said, told=told)
 
@@ -287,7 +298,7 @@ def _show_event(file: Path, said: dict[str, Any], *, told: bool) -> None:
         [
             ("says", text if isinstance(text, str) else None),
             ("event", said["event"]),
-            ("place", f"one of {said['size']:,} events"),
+            ("place", "the only event" if said["size"] == 1 else f"one of {said['size']:,} events"),
             ("stamped", iso(said["recorded_ms"])),
             ("agent", said["agent"] + ("" if said["certified"] else "  (a copy that nobody has certified)")),
             ("principal", said["principal"] + ("" if told else "  (is that who you expect?)")),

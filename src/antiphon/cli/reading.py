@@ -13,6 +13,7 @@ from antiphon.cli import show as out
 from antiphon.cli.session import Session, current, event_id, moment, verb
 from antiphon.model import errors
 from antiphon.model.limits import LOG_EVENTS_MAX
+from antiphon.model.text import counted
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -128,7 +129,7 @@ def show(session: Session, *, event: str) -> int:
         found = agent.event(event_id(agent, event))
         shown = described(agent, found)
         head = agent.replica.head(found.log)
-        leaf = agent.replica.reader.leaf(head, found.seq)
+        leaf, size = agent.replica.reader.leaf(head, found.seq), counted(head.size, "event")
         if session.as_json:
             out.emit(
                 {**shown, "author": _author(agent, head.no), "seq": found.seq, "size": head.size, "leaf": leaf.hex()}
@@ -139,10 +140,7 @@ def show(session: Session, *, event: str) -> int:
         out.fields(
             [
                 ("event", shown["event"]),
-                (
-                    "place",
-                    f"number {found.seq:,} in the log of {_author(agent, head.no)}, which has {head.size:,} events",
-                ),
+                ("place", f"number {found.seq:,} in the log of {_author(agent, head.no)}, which has {size}"),
                 ("recorded", shown["recorded"]),
                 ("occurred", shown["occurred"]),
                 ("kind", f"{shown['kind']} (version {shown['kind_version']})"),
@@ -181,9 +179,10 @@ def described(agent: Agent, event: Event) -> dict[str, Any]:
     from antiphon.domains.memory import PEOPLE
     from antiphon.replica.archive import as_json
 
-    rows = [agent.replica.tables.row(PEOPLE, person) for person in event.header.about or ()]
-    names = [str(row.values["label"]) for row in rows if row is not None]
-    return {**as_json(event), "about_names": names}
+    replica = agent.replica
+    rows = [replica.tables.row(PEOPLE, person) for person in event.header.about or ()]
+    named = [replica.reader.event(replica.head_no(row.log), row.seq) for row in rows if row is not None]
+    return {**as_json(event), "about_names": [str(name.decoded()["label"]) for name in named]}
 
 
 @verb("history", short_help="Show how an entity came to be what it is.")
@@ -226,22 +225,25 @@ def history(session: Session, *, entity: str) -> int:
     "-n", "--limit", type=click.IntRange(1, LOG_EVENTS_MAX), help="So many: the first behind --after, else the newest."
 )
 @click.option("--kind", multiple=True, help="Only this kind, or all below it (memory); may be repeated.")
-def log(session: Session, *, after: int | None, limit: int | None, kind: tuple[str, ...]) -> int:
+@click.option("--all", "everything", is_flag=True, help="Housekeeping too: keys, clocks, secrets of the log's own.")
+def log(session: Session, *, after: int | None, limit: int | None, kind: tuple[str, ...], everything: bool) -> int:
     """Lists the events of the agent's own log, in order.
 
     Without --after and --limit: on a terminal the newest 30, in a pipe and as JSON all of them. In a pipe: event,
-    time, kind and a summary, tab separated.
+    time, kind and a summary, tab separated. Events that only keep the log going are left out, in JSON too, unless
+    --all or a --kind asks for them; what was forgotten leaves a gap in the numbers.
 
     \b
       antiphon log
       antiphon log --limit 5 --kind memory
-      antiphon log --after -1 --json
+      antiphon log --after -1 --all --json
     """
     with session.agent() as agent:
         person = out.is_terminal() and not session.as_json
         if limit is None and after is None and person:
             limit = SCREENFUL
-        events = _chosen(agent, after, limit, kind)
+        chosen = _Chosen(agent, kind, everything=everything)
+        events = chosen.behind(after, limit) if after is not None else chosen.newest(limit)
         if session.as_json:
             out.emit_list(described(agent, event) for event in events)
             return 0
@@ -249,31 +251,74 @@ def log(session: Session, *, after: int | None, limit: int | None, kind: tuple[s
             _print_events(events)
             return 0
         listed = list(events)
-        if not listed:
+        if listed:
+            _show_events(listed)
+        else:
             out.say("No such events.")
-            return 0
-        _show_events(listed)
-        if after is None and listed[0].seq > 0 and not kind:
-            out.aside(f"{listed[0].seq:,} earlier: antiphon log --after -1")
+        if chosen.earlier and not kind:
+            out.aside("There are earlier ones: antiphon log --after -1")
+        if chosen.hidden:
+            out.aside(f"{counted(chosen.hidden, 'housekeeping event')} not shown: antiphon log --all")
     return 0
 
 
-def _chosen(agent: Agent, after: int | None, limit: int | None, kind: tuple[str, ...]) -> Iterable[Event]:
-    """From the agent's current log behind `after`; without it from all its logs, those of earlier copies first."""
-    reader, now = agent.replica.reader, current(agent)
-    past = [head for head in agent.replica.heads_of(now.owner) if head.no != now.no and head.size]
+class _Chosen:
+    """Which events of an agent `log` lists. `hidden` counts those passed over as housekeeping, among the listed ones;
+    `earlier` says that more stand before them.
+    """
 
-    def wanted(events: Iterable[Event]) -> Iterator[Event]:
-        if not kind:
-            return iter(events)
-        return (e for e in events if any(e.kind == name or e.kind.startswith(f"{name}.") for name in kind))
+    def __init__(self, agent: Agent, kinds: tuple[str, ...], *, everything: bool) -> None:
+        from antiphon.domains.items.declare import SECRET_MADE
+        from antiphon.log.kinds import CLOCK_RESET, STATEMENT_KINDS
 
-    if after is not None:
-        return islice(wanted(reader.events(now, after + 1)), limit)
-    if limit is not None and not kind and now.size >= limit:
-        return deque(reader.events(now, now.size - limit))
-    everything = wanted(event for head in (*past, now) for event in reader.events(head))
-    return everything if limit is None else deque(everything, maxlen=limit)
+        self._reader, self._now = agent.replica.reader, current(agent)
+        self._past = [head for head in agent.replica.heads_of(self._now.owner) if head.no != self._now.no and head.size]
+        self._kinds = kinds
+        self._left_out = frozenset() if everything or kinds else STATEMENT_KINDS | {CLOCK_RESET, SECRET_MADE}
+        self.hidden = 0
+        self.earlier = False
+
+    def behind(self, after: int, limit: int | None) -> Iterator[Event]:
+        """The first ones of the agent's current log behind `after`."""
+        return islice(self._wanted(self._reader.events(self._now, after + 1)), limit)
+
+    def newest(self, limit: int | None) -> Iterable[Event]:
+        """The newest of all its logs, those of earlier copies first. *Cost*: a filter by kind reads every event."""
+        everything = (event for head in (*self._past, self._now) for event in self._reader.events(head))
+        if limit is None:
+            return self._wanted(everything)
+        size, window = self._now.size, 2 * limit
+        while not self._kinds and window < size:
+            found = self._last(self._reader.events(self._now, size - window), limit)
+            if len(found) == limit:
+                self.earlier = True
+                return found
+            window *= 4
+        return self._last(everything, limit)
+
+    def _last(self, events: Iterable[Event], limit: int) -> list[Event]:
+        shown: deque[tuple[int, Event]] = deque(maxlen=limit + 1)
+        passed: list[int] = []
+        for at, event in enumerate(events):
+            if event.kind in self._left_out:
+                passed.append(at)
+            elif self._fits(event):
+                shown.append((at, event))
+        self.earlier = len(shown) > limit
+        if self.earlier:
+            shown.popleft()
+        self.hidden = sum(at > shown[0][0] for at in passed) if self.earlier else len(passed)
+        return [event for _, event in shown]
+
+    def _wanted(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            if event.kind in self._left_out:
+                self.hidden += 1
+            elif self._fits(event):
+                yield event
+
+    def _fits(self, event: Event) -> bool:
+        return not self._kinds or any(event.kind == kind or event.kind.startswith(f"{kind}.") for kind in self._kinds)
 
 
 def _print_events(events: Iterable[Event]) -> None:
@@ -309,7 +354,7 @@ def summary(event: Event) -> str:
         return ""
     body = event.plain()
     if isinstance(body, str):
-        return f"{len(event.body):,} bytes" if body == event.body.hex() else body
+        return counted(len(event.body), "byte") if body == event.body.hex() else body
     if not isinstance(body, dict):
         return msgspec.json.encode(body).decode()
     for name in ("text", "response", "prompt", "to_tone", "label", "reason"):

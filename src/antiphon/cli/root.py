@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from antiphon import __version__
-from antiphon.cli import adopting, forgetting, keeping, proving, reading, upkeep, writing
+from antiphon.cli import adopting, forgetting, keeping, passphrase, proving, reading, recover, upkeep, writing
 from antiphon.cli import show as out
 from antiphon.cli.session import Session
 from antiphon.model import errors
@@ -28,7 +28,7 @@ _SECTIONS: Final = {
     "Find": ("recall", "show", "history", "log"),
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
-    "Look after": ("export", "stats", "doctor", "adopt", "mcp"),
+    "Look after": ("export", "stats", "doctor", "passphrase", "recover", "adopt", "mcp"),
 }
 
 
@@ -40,6 +40,8 @@ class Root(click.Group):
     ) -> NoReturn:
         """Runs the command line and exits with its code."""
         words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words[: words.index("--") if "--" in words else None]
+        out.speak_json(on=as_json)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
@@ -48,9 +50,9 @@ class Root(click.Group):
             code = super().main(words, prog_name or "antiphon", standalone_mode=False, **extra)
             sys.exit(code if isinstance(code, int) else 0)
         except (click.ClickException, errors.AntiphonError, click.Abort, OSError) as error:
-            sys.exit(_report(error, as_json="--json" in words))
+            sys.exit(_report(error, as_json=as_json))
         except Exception as error:  # noqa: BLE001  # a mistake of ours: one line, and how to see more
-            sys.exit(_report(error, as_json="--json" in words))
+            sys.exit(_report(error, as_json=as_json))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb. A reader that has gone away (`| head`) is no error."""
@@ -88,7 +90,7 @@ def code_of(error: BaseException) -> int:
 
 
 def _report(error: BaseException, *, as_json: bool) -> int:
-    """Says in one line what went wrong and what to do; the exit code."""
+    """Says in one line, of text or of JSON, what went wrong and what to do; the exit code."""
     if os.environ.get("ANTIPHON_DEBUG") == "1":
         traceback.print_exception(error)
     code = code_of(error)
@@ -97,7 +99,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
         return code
     if isinstance(error, click.Abort):
         message = "stopped; everything acknowledged is on disk"
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not as_json:
             print(file=sys.stderr)  # the line that ^C stands on is not ours
     elif isinstance(error, click.ClickException):
         message = error.format_message()
@@ -113,14 +115,15 @@ def _report(error: BaseException, *, as_json: bool) -> int:
             f"{type(error).__name__}: {error}. A mistake of Antiphon's: run again with ANTIPHON_DEBUG=1 and report it"
         )
     line = out.one_line(message)
-    print(f"antiphon: {line}", file=sys.stderr)
-    if as_json:
+    if not as_json:
+        print(f"antiphon: {line}", file=sys.stderr)
+    else:
         import msgspec
 
         kind = {2: "Usage", INTERRUPTED: "Interrupted"}.get(code, type(error).__name__)
         if isinstance(error, errors.AntiphonError):
             kind = type(error).__name__
-        context = {key: str(value) for key, value in getattr(error, "context", {}).items() if key != "exit"}
+        context = {key: out.clean(str(value)) for key, value in getattr(error, "context", {}).items() if key != "exit"}
         said = {"error": kind, "message": line, "exit": code, "context": context}
         print(msgspec.json.encode(said).decode(), file=sys.stderr)
     return code
@@ -130,7 +133,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 right, 1 the answer is no, 2 wrong use, 3 could not. "
-    "`antiphon VERB --help` shows examples of each verb.",
+    "These options may also stand behind a verb; `antiphon VERB --help` shows examples of each.",
 )
 @click.option("-a", "--agent", metavar="NAME", help="Which agent (ANTIPHON_AGENT; else the only one there is).")
 @click.option(
@@ -139,7 +142,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     metavar="FOLDER",
     help="Where agents and keys are (ANTIPHON_HOME).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Answer in JSON; every verb takes it too.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, errors too.")
 @click.version_option(__version__, "-V", "--version", message="antiphon %(version)s")
 @click.pass_context
 def main(ctx: click.Context, agent: str | None, home: Path | None, as_json: bool) -> None:
@@ -170,6 +173,8 @@ for verb in (
     keeping.export,
     keeping.stats,
     upkeep.doctor,
+    passphrase.passphrase,
+    recover.recover,
     adopting.adopt,
     upkeep.mcp,
 ):

@@ -1,4 +1,4 @@
-"""Room `cli` (imports everything): what every verb shares: which agent, how to open it, and `--json`."""
+"""Room `cli` (imports everything): what every verb shares: `--agent`, `--home`, `--json`, and how to open an agent."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Session:
         if not names:
             raise errors.InvalidInput(f"there is no agent in {home.folder} yet: make one with `antiphon init NAME`")
         listed = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if len(names) > 12 else "")
-        raise errors.InvalidInput(f"which agent? Say `antiphon -a NAME …` or set ANTIPHON_AGENT; there are {listed}")
+        raise errors.InvalidInput(f"which agent? Say `-a NAME` or set ANTIPHON_AGENT; there are {listed}")
 
     @contextlib.contextmanager
     def agent(self, *, writes: bool = False, salvage: bool = False, background: bool = False) -> Iterator[Agent]:
@@ -103,8 +103,8 @@ class Session:
                 yield agent
                 if agent.began_log:
                     out.aside(
-                        f"{name} began a log of its own here: this home is a copy, was restored, or ANTIPHON_STATE "
-                        "was lost; `antiphon doctor` says more"
+                        f"{name} began a log of its own here: its keys were revoked, this home is a copy or was "
+                        "restored, or ANTIPHON_STATE was lost; `antiphon doctor` says more"
                     )
                 if writes and not agent.replica.file.read_only:
                     with contextlib.suppress(errors.Unavailable):
@@ -162,19 +162,30 @@ def wrong_use() -> Iterator[None]:
 
 
 def verb(name: str, **settings: Any) -> Callable[[F], click.Command]:
-    """A command that gets the session as its first argument and takes `--json`; what it returns is the exit code."""
+    """A command that gets the session as its first argument; what it returns is the exit code.
+
+    It takes the global options too, behind the verb: what is said there counts more than what was said before it.
+    """
 
     def make(function: F) -> click.Command:
         @functools.wraps(function)
-        def run(as_json: bool, **given: Any) -> Any:
+        def run(of_agent: str | None, in_home: Path | None, as_json: bool, **given: Any) -> Any:
             session = click.get_current_context().find_object(Session)
             assert session is not None
+            session.agent_name = of_agent or session.agent_name
+            session.folder = in_home or session.folder
             session.as_json = session.as_json or as_json
+            out.speak_json(on=session.as_json)
             return function(session, **given)
 
         wrapped: Callable[..., Any] = run
-        take_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-        return click.command(name, click.Command, **settings)(take_json(wrapped))
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
+            click.option("--home", "in_home", type=click.Path(path_type=Path), metavar="FOLDER", help="In this home."),
+            click.option("-a", "--agent", "of_agent", metavar="NAME", help="Which agent."),
+        ):
+            wrapped = option(wrapped)
+        return click.command(name, click.Command, **settings)(wrapped)
 
     return make
 

@@ -13,13 +13,24 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from antiphon.model.text import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 PATIENCE_S: Final = 2.0
-_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKS: Final = {"ok": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "red")}
+
+
+_json = False
+
+
+def speak_json(*, on: bool) -> None:
+    """Whether this run answers in JSON: then standard error, too, holds JSON alone, a line each."""
+    global _json  # noqa: PLW0603  # one run of the command line a process
+    _json = on
 
 
 def is_terminal() -> bool:
@@ -130,8 +141,12 @@ def say(text: str, *, state: str | None = None) -> None:
 
 
 def aside(text: str) -> None:
-    """A line on standard error that is no part of the answer."""
-    if sys.stderr.isatty():
+    """A line on standard error that is no part of the answer; with --json a JSON object with a note."""
+    if _json:
+        import msgspec
+
+        print(msgspec.json.encode({"note": clean(text)}).decode(), file=sys.stderr)
+    elif sys.stderr.isatty():
         console(error=True).print(styled((clean(text), "dim")), soft_wrap=True)
     else:
         print(clean(text), file=sys.stderr)
@@ -145,9 +160,9 @@ def short_time(iso: str) -> str:
 def size(count: int) -> str:
     """Bytes as people say them."""
     value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
+    for unit in ("byte", "kB", "MB", "GB"):
         if value < 1000:
-            return f"{count:,} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+            return counted(count, unit) if unit == "byte" else f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} TB"
 

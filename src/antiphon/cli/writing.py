@@ -11,6 +11,7 @@ import click
 from antiphon.cli import show as out
 from antiphon.cli.session import Session, moment, verb, wrong_use
 from antiphon.model import errors
+from antiphon.model.text import counted
 
 _RECOVERY: Final = "It alone can take this principal back after theft or loss: print or copy it, then delete it here."
 
@@ -136,18 +137,18 @@ def _text(words: tuple[str, ...]) -> str:
             raise errors.InvalidInput(
                 f"standard input is not UTF-8 at byte {error.start}: convert it first (iconv -t utf-8)"
             ) from None
-    if not text.strip():
-        raise errors.InvalidInput("there is nothing to remember: the text is empty")
     return text
 
 
 @verb("import", short_help="Take in JSON lines, transcripts, chats or archives.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+)
 @click.option(
     "--format", "form", type=click.Choice(["auto", "jsonl", "transcript", "chat"]), default="auto", show_default=True,
     help="What the files are; auto looks inside.",
 )  # fmt: skip
-@click.option("--source", metavar="NAME", help="What the source is called (its path, if not said).")
+@click.option("--source", metavar="NAME", help="What the source is called (else its path, or stdin).")
 @click.option("--rejects", type=click.Path(path_type=Path), metavar="PATH", help="Where bad lines go (FILE.rejected).")
 @click.option("--namespace", help="A namespace for records that name none.")
 @click.option("--user", metavar="NAME", help="The person for records that name none.")
@@ -173,10 +174,12 @@ def take_in(
     chats        {"CONVERSATION": {"messages": [[{"text", "timestamp", "sender"}]]}}
     archives     FILE.archive of another agent, kept as its own logs, read only
 
-    Old times are kept as the time it happened. Bad lines are shown, counted and kept aside in FILE.rejected.
+    Old times are kept as the time it happened. Bad lines are shown, counted and kept aside in FILE.rejected. `-` reads
+    standard input. Exit code 1 when everything was rejected.
 
     \b
       antiphon import notes.jsonl
+      jq -c .notes[] big.json | antiphon import - --source big
       antiphon import sessions/*.json --namespace support
     """
     from antiphon.cli.intake import Defaults, import_file
@@ -187,16 +190,19 @@ def take_in(
             import_file(agent, path, form=form, source=source, rejects=rejects, defaults=defaults, append=at > 0)
             for at, path in enumerate(files)
         ]
+    added, known, rejected = (sum(getattr(d, what) for d in done) for what in ("added", "known", "rejected"))
+    nothing = rejected and not (added or known or any(d.logs for d in done))
     if session.as_json:
-        out.emit({"added": sum(d.added for d in done), "known": sum(d.known for d in done),
-                  "rejected": sum(d.rejected for d in done), "files": done})  # fmt: skip
-        return 0
+        out.emit({"added": added, "known": known, "rejected": rejected, "files": done})
+        return 1 if nothing else 0
     for item in done:
         note = f", {item.known:,} already there" if item.known else ""
         note += f", {item.rejected:,} rejected (kept in {item.rejects})" if item.rejected else ""
-        logs = f", {len(item.logs):,} logs of others" if item.logs else ""
+        logs = f", {counted(len(item.logs), 'log')} of others" if item.logs else ""
         out.say(f"{item.file}: {item.added:,} added{note}{logs}", state="note" if item.rejected else "ok")
-    return 0
+    if nothing:
+        out.aside(f"Nothing was imported: {counted(rejected, 'record')} read, and every one rejected.")
+    return 1 if nothing else 0
 
 
 @verb("compress", short_help="Fold old, insignificant memories into summaries.")
@@ -219,7 +225,7 @@ def compress(session: Session, *, older_than: str, significance_max: float, name
     elif not made:
         out.say("Nothing to fold: no two memories are that old and insignificant.")
     else:
-        out.say(f"{len(made):,} summaries made.", state="ok")
+        out.say(f"{counted(len(made), 'summary', 'summaries')} made.", state="ok")
         for item in made:
             print(f"  {item.event}" if out.is_terminal() else item.event)
     return 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from antiphon.model.errors import NotFound
 from antiphon.model.times import to_ms
+
+NO_TEXT: Final = "(no text)"
+"""What is remembered of the 33 messages that hold nothing but white space."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +46,7 @@ def read_corpus(path: Path) -> list[Message]:
     """All messages in the order in which they were sent. People are named by the first 8 digits of their id."""
     conversations = msgspec.json.decode(path.read_bytes(), type=dict[str, _Conversation])
     messages = [
-        Message(f"person-{raw.sender[:8]}", raw.text, to_ms(raw.timestamp))
+        Message(f"person-{raw.sender[:8]}", raw.text if raw.text.strip() else NO_TEXT, to_ms(raw.timestamp))
         for conversation in conversations.values()
         for run in conversation.messages
         for raw in run

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from antiphon.demo.figures import Figures
 
-_MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red")}
+_MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red"), "kept": ("·", "yellow")}
 
 
 def greet(console: Console) -> None:

@@ -1,7 +1,7 @@
 """Room `engines` (imports all below it): the key store as one file of wrapped secrets, a line each.
 
 The first line says how the key-encryption key is made; the second proves that the right one was given. Adding a
-secret appends a line; destroying one writes the file anew and overwrites the old one first.
+secret appends a line; destroying one, or changing the passphrase, writes the file anew and overwrites the old one then.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class KeyRing:
         self._sealed: dict[str, bytes] = {}
         self._waiting: dict[str, bytes] | None = None
         self._read_to = 0
-        self._inode = 0
+        self._begins = b""
+        self._changed = False
         if create:
             self._create(unlock)
         self._head = self._read_head()
@@ -116,25 +117,44 @@ class KeyRing:
             raise Corrupt(f"{self._path} is not a key ring") from None
         if head.antiphon != "keyring/v1":
             raise Corrupt(f"{self._path} is a key ring of a kind this Antiphon does not know: {head.antiphon}")
-        self._read_to = len(first)
         return head
 
+    @property
+    def opens_by_passphrase(self) -> bool:
+        """Whether it is a passphrase, and not a key, that opens it."""
+        return self._head.kdf == "argon2id"
+
     def _refresh(self) -> None:
-        """Reads the lines that were added since the last look, by whichever process."""
+        """Reads the lines that were added since the last look, by whichever process.
+
+        Where another process has changed the passphrase, what was read before stays as it was: it can still be opened.
+        """
         with self._path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_ino != self._inode or found.st_size < self._read_to:  # written anew: a secret was destroyed
-                self._inode = found.st_ino
+            begins = file.readline() + file.readline()  # the head and a check that no other writing of the file has
+            anew = begins != self._begins or os.fstat(file.fileno()).st_size < self._read_to
+            if anew:
+                self._begins = begins
+                self._changed = bool(self._sealed) and not self._opens(begins)
+            if self._changed:
+                return
+            if anew:
                 self._sealed.clear()
-                self._read_to = len(file.readline())
+                self._read_to = len(begins.partition(b"\n")[0]) + 1
             file.seek(self._read_to)
             tail = file.read()
         whole, _, _ = tail.rpartition(b"\n")
         for line in whole.split(b"\n") if whole else ():
-            name, _, blob = line.partition(b" ")
             with contextlib.suppress(ValueError):
-                self._sealed[name.decode()] = base64.b64decode(blob, validate=True)
+                name, sealed = _parsed(line)
+                self._sealed[name] = sealed
         self._read_to += len(whole) + 1 if whole else 0
+
+    def _opens(self, begins: bytes) -> bool:
+        """Whether a ring that begins with these lines opens by our key."""
+        with contextlib.suppress(WrongKey, ValueError, IndexError):
+            name, sealed = _parsed(begins.split(b"\n")[1])
+            return name != _CHECK or keystore.unwrap(sealed, name=_CHECK, kek=self._kek) == _ZERO
+        return False
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -198,23 +218,27 @@ class KeyRing:
 
     def _still_opens(self) -> None:
         """A secret wrapped under a passphrase that another process has changed meanwhile would be lost."""
-        with contextlib.suppress(WrongKey):
-            if keystore.unwrap(self._sealed.get(_CHECK, b""), name=_CHECK, kek=self._kek) == _ZERO:
-                return
-        raise WrongKey(f"the passphrase or key of {self._path} was changed by another process: open it again")
+        if self._changed:
+            raise WrongKey(f"the passphrase or key of {self._path} was changed by another process: open it again")
 
     def destroy(self, name: str) -> bool:
         with self._locked():
             self._refresh()
+            self._still_opens()
             if self._sealed.pop(name, None) is None:
                 return False
-            self._rewrite({key: _line(key, sealed) for key, sealed in self._sealed.items()}, self._head)
+            self._rewrite({key: _line(key, sealed) for key, sealed in self._sealed.items()}, self._head, self._kek)
             return True
 
     def rewrap(self, unlock: Unlock) -> None:
-        """Wraps every secret under another passphrase or key; no identity changes."""
+        """Wraps every secret under another passphrase or key; no identity changes.
+
+        Killed at any moment it leaves a ring that opens by the old one or by the new one. Others that have the ring
+        open go on reading what was in it, and must open it again before they put or destroy.
+        """
         with self._locked():
             self._refresh()
+            self._still_opens()
             secrets = {name: keystore.unwrap(sealed, name=name, kek=self._kek) for name, sealed in self._sealed.items()}
             head = _Head()
             if unlock.passphrase is not None:
@@ -225,25 +249,29 @@ class KeyRing:
                 name: _line(name, keystore.wrap(secret, name=name, kek=kek, entropy=self._entropy))
                 for name, secret in secrets.items()
             }
-            self._rewrite(lines, head)
-            self._head, self._kek = head, kek
+            self._rewrite(lines, head, kek)
 
-    def _rewrite(self, lines: dict[str, bytes], head: _Head) -> None:
-        first = msgspec.json.encode(head) + b"\n"
+    def _rewrite(self, lines: dict[str, bytes], head: _Head, kek: bytes) -> None:
+        check = _line(_CHECK, keystore.wrap(_ZERO, name=_CHECK, kek=kek, entropy=self._entropy))
+        rest = b"".join(line for name, line in lines.items() if name != _CHECK)
         fresh = self._path.with_suffix(".new")
-        handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(first + b"".join(lines.values()))
-            file.flush()
-            os.fsync(file.fileno())
-        with self._path.open("r+b") as old:
-            size = os.fstat(old.fileno()).st_size
-            fresh.replace(self._path)
-            old.write(bytes(size))
-            old.flush()
-            os.fsync(old.fileno())
+        try:
+            handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.encode(head) + b"\n" + check + rest)
+                file.flush()
+                os.fsync(file.fileno())
+            with self._path.open("r+b") as old:
+                size = os.fstat(old.fileno()).st_size
+                fresh.replace(self._path)
+                _keep_names(self._path.parent)  # first: a power cut must not leave the name on what is overwritten next
+                self._head, self._kek = head, kek
+                old.write(bytes(size))
+                old.flush()
+                os.fsync(old.fileno())
+        except OSError as error:
+            raise Unavailable(f"cannot write {self._path}: {error.strerror}") from None
         self._sealed.clear()
-        self._read_to = len(first)
         self._refresh()
 
     def names(self) -> Iterator[str]:
@@ -252,8 +280,50 @@ class KeyRing:
             yield from sorted(name for name in self._sealed if name != _CHECK)
 
 
+def given_key() -> bytes | None:
+    """The key in ANTIPHON_KEY, or in the file that ANTIPHON_KEY_FILE names. Raises WrongKey."""
+    text = os.environ.get("ANTIPHON_KEY")
+    if text is None:
+        path = os.environ.get("ANTIPHON_KEY_FILE")
+        if path is None:
+            return None
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongKey(f"ANTIPHON_KEY_FILE ({path}) cannot be read: {error}") from None
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise WrongKey("ANTIPHON_KEY, or the file that ANTIPHON_KEY_FILE names, must be 64 hexadecimal digits")
+    return key
+
+
+def kept_key(place: Path) -> bytes | None:
+    """The key in the file `key` of this folder."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return bytes.fromhex((place / "key").read_text().strip())
+    return None
+
+
 def _line(name: str, sealed: bytes) -> bytes:
     return name.encode() + b" " + base64.b64encode(sealed) + b"\n"
+
+
+def _parsed(line: bytes) -> tuple[str, bytes]:
+    name, _, sealed = line.partition(b" ")
+    return name.decode(), base64.b64decode(sealed, validate=True)
+
+
+def _keep_names(folder: Path) -> None:
+    """A file's new name is on disk when this returns, where folders can be flushed at all."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _kek(unlock: Unlock, head: _Head) -> bytes:

@@ -1,7 +1,8 @@
 """Room `identity` (imports `world`, `model`): who may speak for whom: the least fixed point from inception.
 
-Starts from a principal's inception and its own log, and adds what valid keys certified until nothing more
-follows. A revocation cuts a log at its last good size: what was certified past that never counted.
+Starts from a principal's inception and its home, and adds what valid keys certified until nothing more follows. A
+revocation cuts a log at its last good size: what was certified past that never counted. The home is the principal's
+first log, until a new root key begins another one: see `docs/decisions/009-recovery.md`.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class Evidence(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct):
     """What a principal's statements add up to.
 
-    *Shapes*: `agents` are agent ids; `logs` maps each certified log to its owner; `cut` maps each revoked log to
-    its last good size, `good_roots` to its root then; `enrol_keys` are those that may sign for the principal.
+    *Shapes*: `home` is the log whose word counts on roots, enrol keys and revocations; `agents` are agent ids; `logs`
+    maps each certified log to its owner; `cut` maps each revoked log to its last good size, `good_roots` to its root
+    then; `enrol_keys` are those that may sign for the principal.
     """
 
     principal: bytes
+    home: bytes
     root_key: bytes
     next_root: bytes
     enrol_keys: set[bytes]
@@ -65,14 +68,8 @@ def standing_of(inception: Statement, evidence: Iterable[Evidence]) -> Standing:
 
     Raises ProtocolViolation when the inception itself is not signed as it must be.
     """
-    begin = PrincipalInception.read(inception)
-    principal = inception.id
-    home = log_id_of(principal, begin.enrol_key)
-    found = Standing(principal, begin.root_key, begin.next_root, {begin.enrol_key}, set(), {home: principal}, {}, [])
-    waiting = sorted(evidence, key=lambda item: (item.log != home, item.log, item.seq))
-    for item in waiting:
-        if item.log == home:
-            _govern(found, item)
+    waiting = sorted(evidence, key=lambda item: (item.log, item.seq))
+    found = _governed(inception, waiting)
     claims = [(item, claim) for item in waiting if (claim := _read(found, item)) is not None]
     moved = True
     while moved:
@@ -80,6 +77,47 @@ def standing_of(inception: Statement, evidence: Iterable[Evidence]) -> Standing:
         moved = len(rest) < len(claims)
         claims = rest
     return found
+
+
+def _governed(inception: Statement, evidence: list[Evidence]) -> Standing:
+    """What the home says, whichever log that is: the one begun under the newest root key, else the first.
+
+    Another log than the first is a home only if it delegates its own key itself, after a rotation. Nobody but the
+    holder of the recovery key can rotate, so whoever has an enrol key alone can begin none.
+    """
+    begin = PrincipalInception.read(inception)
+    first = log_id_of(inception.id, begin.enrol_key)
+    said: dict[bytes, list[Evidence]] = {first: []}
+    for item in evidence:
+        said.setdefault(item.log, []).append(item)
+    best, best_rank = _read_home(inception.id, begin, first, said.pop(first))[0], 0
+    for log in sorted(said):
+        if any(_delegates(item.statement, inception.id, log) for item in said[log]):
+            other, rank = _read_home(inception.id, begin, log, said[log])
+            if rank > best_rank:
+                best, best_rank = other, rank
+    best.logs = {log_id_of(best.principal, key): best.principal for key in best.enrol_keys}
+    return best
+
+
+def _delegates(statement: Statement, principal: bytes, log: bytes) -> bool:
+    """Whether a statement, unverified, makes an enrol key of the key that writes this log."""
+    return statement.use == "enrol" and len(statement.fields) == 3 and log_id_of(principal, statement.fields[1]) == log
+
+
+def _read_home(
+    principal: bytes, begin: PrincipalInception, home: bytes, evidence: list[Evidence]
+) -> tuple[Standing, int]:
+    """What this log says as the home, and how many rotations came before it delegated its own key, 0 for never."""
+    found = Standing(principal, home, begin.root_key, begin.next_root, {begin.enrol_key}, set(), {}, {}, [])
+    rotations = rank = 0
+    for item in evidence:
+        root = found.root_key
+        _govern(found, item)
+        rotations += found.root_key != root
+        if not rank and _delegates(item.statement, principal, home) and item.statement.fields[1] in found.enrol_keys:
+            rank = rotations
+    return found, rank
 
 
 def provisional_logs(standing: Standing, statements: Iterable[Statement]) -> dict[bytes, bytes]:
@@ -109,7 +147,7 @@ def provisional_logs(standing: Standing, statements: Iterable[Statement]) -> dic
 
 
 def _govern(found: Standing, item: Evidence) -> None:
-    """Applies what only the principal's own log may say: root, enrol keys, revocations."""
+    """Applies what only the home may say: root, enrol keys, revocations."""
     try:
         match item.statement.use:
             case "rotate":

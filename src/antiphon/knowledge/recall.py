@@ -133,7 +133,7 @@ class TextIndex(Protocol):
     def match(
         self, table: Table, query: str, *, terms: Sequence[str], values: Sequence[Any], limit: int
     ) -> list[tuple[int, float]]:
-        """(row number, relevance), best first."""
+        """(row number, relevance), best first: at most `limit` of what is indexed, and as many of what still waits."""
         ...
 
     def rows(self, table: Table, numbers: Sequence[int]) -> dict[int, StoredRow]:

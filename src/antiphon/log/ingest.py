@@ -50,57 +50,91 @@ class Home:
     """
 
     def __init__(self, head: LogHead) -> None:
-        self._head = head
-        self._inception: Statement | None = None
-        self._evidence: list[Evidence] = []
-        self._erased: list[tuple[int, kinds.Erased]] = []
-        self._standing: Standing | None = None
+        self.id = head.id
+        self._owner = head.owner
+        self.inception: Statement | None = None
+        self.evidence: list[Evidence] = []
+        self.erased: list[tuple[int, kinds.Erased]] = []
 
     @property
     def is_home(self) -> bool:
-        """Whether its first event is the inception from which its id follows; known from its first part on."""
-        return self._inception is not None
+        """Whether it begins with its principal's inception, as every home does; known from its first part on.
+
+        Whether its principal stands behind it, the statements of all its homes say together: see `Homes`.
+        """
+        return self.inception is not None
 
     def hear(self, leaves: Leaves) -> None:
         """Takes note of what these leaves, in order from the log's first, say. Raises ProtocolViolation."""
         if leaves.first == 0:
-            self._inception = _inception_of(self._head, leaves)
-        if self._inception is None:
+            self.inception = _inception_of(self._owner, leaves)
+        if self.inception is None:
             return
         for seq, (raw, body) in enumerate(zip(leaves.headers, leaves.bodies, strict=True), leaves.first):
             if raw is None or body is None:
                 continue
             kind = decode_header(raw).kind
             if kind in kinds.STATEMENT_KINDS:
-                self._evidence.append(Evidence(decode_statement(body), self._head.id, seq))
+                self.evidence.append(Evidence(decode_statement(body), self.id, seq))
             elif kind == kinds.ERASED:
-                self._erased.append((seq, kinds.read_erased(body, seq)))
-        self._standing = None
+                self.erased.append((seq, kinds.read_erased(body, seq)))
 
     def erases_in(self, head: LogHead) -> list[tuple[int, int]]:
-        """The ranges that the principal erases in the log of an agent of its own; none in anybody else's."""
-        if self._inception is None:
-            return []
-        if self._standing is None:
-            self._standing = standing_of(self._inception, self._evidence)
-        standing, home = self._standing, self._head.id
-        if head.owner not in standing.agents:
-            return []
-        said = (event for seq, event in self._erased if event.log == head.id and standing.counts(home, seq))
-        return [found for event in said for found in event.ranges]
+        """As `Homes.erases_in`, where this is the only home."""
+        alone = Homes()
+        alone.add(self)
+        return alone.erases_in(head)
 
 
-def _inception_of(head: LogHead, leaves: Leaves) -> Statement | None:
-    """The principal's inception that a log begins with, None where it is not that principal's home."""
+class Homes:
+    """The homes of principals, several of one principal where it was recovered, and what they say together."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, list[Home]] = {}
+        self._standing: dict[bytes, Standing] = {}
+
+    def add(self, home: Home) -> None:
+        """Hears one more; what is no home says nothing."""
+        if home.inception is not None:
+            self._of.setdefault(home.inception.id, []).append(home)
+            self._standing.pop(home.inception.id, None)
+
+    def principals(self) -> list[bytes]:
+        """Those that have a home here."""
+        return list(self._of)
+
+    def standing(self, principal: bytes) -> Standing | None:
+        """Who may speak for a principal, None where none of its homes is known."""
+        homes = self._of.get(principal, [])
+        if principal not in self._standing and homes and homes[0].inception is not None:
+            evidence = [item for home in homes for item in home.evidence]
+            self._standing[principal] = standing_of(homes[0].inception, evidence)
+        return self._standing.get(principal)
+
+    def erases_in(self, head: LogHead) -> list[tuple[int, int]]:
+        """The ranges that principals erase in the log of an agent of their own; none in anybody else's."""
+        found: list[tuple[int, int]] = []
+        for principal, homes in self._of.items():
+            standing = self.standing(principal)
+            if standing is None or head.owner not in standing.agents:
+                continue
+            for home in homes:
+                said = (event for seq, event in home.erased if event.log == head.id and standing.counts(home.id, seq))
+                found += [ranges for event in said for ranges in event.ranges]
+        return found
+
+
+def _inception_of(owner: bytes, leaves: Leaves) -> Statement | None:
+    """The inception of its owner that a log begins with, None where it is no principal's home."""
     raw, body = (leaves.headers[0], leaves.bodies[0]) if leaves.headers else (None, None)
     if raw is None or body is None or decode_header(raw).kind != kinds.PRINCIPAL_INCEPTED:
         return None
     try:
         statement = decode_statement(body)
-        begin = PrincipalInception.read(statement)
+        PrincipalInception.read(statement)
     except ProtocolViolation:
         return None
-    return statement if statement.id == head.owner and log_id_of(head.owner, begin.enrol_key) == head.id else None
+    return statement if statement.id == owner else None
 
 
 def uncovered(erased: Iterable[int], covered: list[tuple[int, int]]) -> int | None:
@@ -150,15 +184,15 @@ def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes) -
 
 def _erased_at_home(store: LogStore, head: LogHead) -> list[tuple[int, int]]:
     """What principals whose homes are in this store, verified as they came, erase in a log."""
-    found: list[tuple[int, int]] = []
+    homes = Homes()
     for other in list(store.heads()):
         home = Home(other)
         for first in range(0, other.size if other.id != head.id else 0, BLOCK_LEAVES):
             home.hear(LoadedBlock(store, other, first).leaves(store))
             if not home.is_home:
                 break
-        found += home.erases_in(head)
-    return found
+        homes.add(home)
+    return homes.erases_in(head)
 
 
 def _take(

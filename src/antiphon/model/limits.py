@@ -35,6 +35,9 @@ TAGS_MAX: Final = 32
 OUTBOX_COMMITS_MAX: Final = 100_000
 """Feed entries kept when nobody follows; a follower further behind bootstraps again."""
 
+COPIES_MAX: Final = 1_024
+"""Snapshots, exports and proof files whose paths are kept for `forget` to name; of older ones only how many."""
+
 SCRUB_FILE_BYTES_MAX: Final = 256 << 20
 """Files up to this size are rewritten at once when forgetting finds old copies in their free space (1 s for 100 MiB);
 larger ones wait for `antiphon doctor`."""

@@ -1,4 +1,4 @@
-"""Room `model` (pure; imports `model` alone): ids as text, and the checks that text must pass.
+"""Room `model` (pure; imports `model` alone): ids as text, the checks that text must pass, names, counted nouns.
 
 Log, agent and principal ids are 32 bytes, written in multibase base32 (`b…`); entity ids are 16 bytes
 in a UUID layout, written as UUIDs; an event id is `<log id>/<seq>`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import unicodedata
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
@@ -125,3 +126,18 @@ def check_text(value: str, *, what: str) -> str:
             "Decode the source with the right encoding (or errors='replace') first"
         ) from None
     return value
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one person's name have in common: no case, no width, no other composition, single spaces.
+
+    *Source*: Unicode 16, D146 (compatibility caseless match), composed again; then runs of white space are one space.
+    """
+    folded = unicodedata.normalize("NFD", name).casefold()
+    folded = unicodedata.normalize("NFKD", folded).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """A count with its noun: `1 event`, `2,000 events`; `nouns` is the plural that does not just end in s."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

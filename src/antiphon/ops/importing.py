@@ -1,16 +1,17 @@
 """Room `ops` (imports `engines` and below): people's files as records to remember: JSON lines, transcripts, chats.
 
-Pure reading: nothing is stored here. What cannot be read comes out as a `Bad` with its line and the reason, in its
-place among the records; no line ends the reading.
+Pure reading, of a file or of a stream: nothing is stored here. What cannot be read comes out as a `Bad` with its line
+and the reason, in its place among the records; no line ends the reading.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -19,6 +20,9 @@ from antiphon.model import times
 from antiphon.model.errors import InvalidInput, NotFound, Unavailable
 
 FORMATS: Final = ("auto", "jsonl", "transcript", "chat")
+BOM: Final = b"\xef\xbb\xbf"
+ARCHIVE: Final = b"\x28\xb5\x2f\xfd"
+"""What an archive begins with."""
 LINE_BYTES_MAX: Final = 4 << 20
 """A line longer than this is refused unread: one event holds 256 KB, and escapes make JSON at most six times that."""
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
@@ -28,6 +32,10 @@ _TIMES: Final = ("occurred", "time", "timestamp", "created_at", "create_time", "
 _KNOWN: Final = frozenset(
     {*_TIMES, "id", "text", "content", "tags", "type", "user", "namespace", "significance", "metadata", "expires"}
 )
+
+
+Span = tuple[int, int] | None
+"""(offset, length) in a file; None in what can be read only once."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +62,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """What could not be taken, and why. *Shapes*: `span` is its (offset, length) in the file; else `raw` holds it."""
+    """What could not be taken, and why. *Shapes*: `span` is its (offset, length) in the file; else `raw` holds it
+    (of a line over LINE_BYTES_MAX its beginning).
+    """
 
     line: int
     end: int
@@ -71,19 +81,26 @@ def format_of(path: Path) -> str:
     """`archive`, `jsonl`, `transcript` or `chat`, by a look inside. Raises NotFound, Unavailable."""
     try:
         with path.open("rb") as file:
-            first = file.readline(LINE_BYTES_MAX).removeprefix(b"\xef\xbb\xbf").strip()
+            first = file.readline(LINE_BYTES_MAX).removeprefix(BOM).strip()
             while not first and file.tell() < min(LINE_BYTES_MAX, path.stat().st_size):
                 first = file.readline(LINE_BYTES_MAX).strip()
             more = bool(file.read(LINE_BYTES_MAX).strip())
     except OSError as error:
         raise _unreadable(path, error) from None
-    if first.startswith(b"\x28\xb5\x2f\xfd"):
+    return _form_of_first(first, more=more) or _form_of_whole(_bytes_of(path))
+
+
+def _form_of_first(first: bytes, *, more: bool) -> str | None:
+    """The format that a first line tells, None where only the whole does."""
+    if first.startswith(ARCHIVE):
         return "archive"
-    if first[:1] not in (b"{", b"["):
+    if first[:1] not in (b"{", b"[") or (more and first[:1] == b"{" and _decoded(first) is not None):
         return "jsonl"
-    if more and first[:1] == b"{" and _decoded(first) is not None:
-        return "jsonl"
-    whole = _decoded(_bytes_of(path))
+    return None
+
+
+def _form_of_whole(raw: bytes) -> str:
+    whole = _decoded(raw)
     if isinstance(whole, list) or (isinstance(whole, dict) and "messages" in whole):
         return "transcript"
     if isinstance(whole, dict) and any(isinstance(value, dict) and "messages" in value for value in whole.values()):
@@ -99,10 +116,35 @@ def read(path: Path, form: str = "auto") -> Iterator[Record | Bad]:
     chosen = format_of(path) if form == "auto" else form
     if chosen == "jsonl":
         return _json_lines(path)
-    if chosen == "transcript":
-        return _transcript(path)
-    if chosen == "chat":
-        return _chat(path)
+    if chosen in ("transcript", "chat"):
+        raw = _bytes_of(path)
+        return _READERS[chosen](raw, path.name, (0, path.stat().st_size))
+    raise InvalidInput(f"{chosen!r} is no format of records: choose one of {', '.join(FORMATS)}")
+
+
+def read_stream(stream: BinaryIO, name: str, form: str = "auto") -> Iterator[Record | Bad]:
+    """Everything in a stream that can be read once, as `read` has it; no record has a span. Raises InvalidInput.
+
+    *Cost*: as `read`; of a stream that begins with a line that is no JSON object of its own, all is read first.
+    """
+    lines: Iterator[bytes] = iter(lambda: stream.readline(LINE_BYTES_MAX + 1), b"")
+    head: list[bytes] = []
+    chosen: str | None = form
+    if form == "auto":
+        said: list[bytes] = []
+        while len(said) < 2 and (line := next(lines, b"")):
+            head.append(line)
+            said += filter(None, [line.removeprefix(BOM).strip()])
+        chosen = _form_of_first(said[0] if said else b"", more=len(said) > 1)
+        if chosen is None:
+            head += lines
+            chosen = _form_of_whole(b"".join(head).removeprefix(BOM))
+    if chosen == "jsonl":
+        return _records_of(_whole_lines(chain(head, lines)), name, in_file=False)
+    if chosen in ("transcript", "chat"):
+        return _READERS[chosen](b"".join(chain(head, lines)).removeprefix(BOM), name, None)
+    if chosen == "archive":
+        raise InvalidInput("an archive cannot come from a pipe: name its file, `antiphon import FILE.archive`")
     raise InvalidInput(f"{chosen!r} is no format of records: choose one of {', '.join(FORMATS)}")
 
 
@@ -114,7 +156,7 @@ def _unreadable(path: Path, error: OSError) -> NotFound | Unavailable:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return path.read_bytes().removeprefix(BOM)
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -132,46 +174,47 @@ def _decoded(raw: bytes) -> Any:
 def _json_lines(path: Path) -> Iterator[Record | Bad]:
     try:
         with path.open("rb") as file:
-            for number, at, raw, length in _lines(file):
-                end = at + length
-                if raw is None:
-                    reason = f"the line has {length:,} bytes, more than LINE_BYTES_MAX ({LINE_BYTES_MAX:,})"
-                    yield Bad(number, end, reason, (at, length))
-                    continue
-                if raw.strip():
-                    yield from _line(raw, number, (at, length), path)
+            parts = iter(lambda: file.readline(LINE_BYTES_MAX + 1), b"")
+            yield from _records_of(_whole_lines(parts), path.name, in_file=True)
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None, int]]:
-    """(number, offset, bytes or None when too long, length) of each line."""
-    number = at = 0
-    while raw := file.readline(LINE_BYTES_MAX + 1):
-        number += 1
-        length = len(raw)
-        if length <= LINE_BYTES_MAX or raw.endswith(b"\n"):
-            if number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            yield number, at, raw, length
-        else:
-            while (more := file.readline(LINE_BYTES_MAX)) and not more.endswith(b"\n"):
-                length += len(more)
-            length += len(more)
-            yield number, at, None, length
-        at += length
+def _records_of(lines: Iterable[tuple[int, int, bytes, int]], source: str, *, in_file: bool) -> Iterator[Record | Bad]:
+    for number, at, raw, length in lines:
+        span = (at, length) if in_file else None
+        if length > len(raw):
+            reason = f"the line has {length:,} bytes, more than LINE_BYTES_MAX ({LINE_BYTES_MAX:,})"
+            yield Bad(number, at + length, reason, span, b"" if in_file else raw)
+        elif raw.strip():
+            yield from _line(raw, number, at + length, span, source)
 
 
-def _line(raw: bytes, number: int, span: tuple[int, int], path: Path) -> Iterator[Record | Bad]:
-    end = sum(span)
+def _whole_lines(parts: Iterable[bytes]) -> Iterator[tuple[int, int, bytes, int]]:
+    """(number, offset, bytes, length) of each line, from lines in parts; of one too long the first part alone."""
+    number = at = length = 0
+    first = b""
+    for part in parts:
+        first, length = first or part, length + len(part)
+        if part.endswith(b"\n"):
+            number += 1
+            yield number, at, first, length
+            at, length, first = at + length, 0, b""
+    if length:
+        yield number + 1, at, first, length
+
+
+def _line(raw: bytes, number: int, end: int, span: Span, source: str) -> Iterator[Record | Bad]:
+    if number == 1:
+        raw = raw.removeprefix(BOM)
     try:
         value = _json(raw)
         if isinstance(value, dict) and isinstance(value.get("messages"), list):
-            yield from _session(value, f"{path.stem}:{number}", path, at=(number, end), fixed=True)
+            yield from _session(value, f"{_stem(source)}:{number}", source, at=(number, end), fixed=True)
             return
-        yield _record(value, path, line=number, end=end, span=span)
+        yield _record(value, source, line=number, end=end, span=span)
     except _Refused as refused:
-        yield Bad(number, end, str(refused), span)
+        yield Bad(number, end, str(refused), span, b"" if span else raw.rstrip(b"\r\n"))
 
 
 def _json(raw: bytes) -> Any:
@@ -190,26 +233,22 @@ def _json(raw: bytes) -> Any:
 # -- transcripts and chats -------------------------------------------------------------------------------------------
 
 
-def _whole(path: Path) -> tuple[Any, int] | Bad:
-    raw = _bytes_of(path)
-    try:
-        return _json(raw), len(raw)
-    except _Refused as refused:
-        return Bad(1, len(raw), str(refused), (0, path.stat().st_size))
+def _whole(raw: bytes, span: Span, reason: str) -> Bad:
+    return Bad(1, len(raw), reason, span, b"" if span else raw)
 
 
-def _transcript(path: Path) -> Iterator[Record | Bad]:
+def _transcript(raw: bytes, source: str, span: Span) -> Iterator[Record | Bad]:
     """The messages of one session, or of several in a list; numbered from 1."""
-    whole = _whole(path)
-    if isinstance(whole, Bad):
-        yield whole
+    try:
+        value, size = _json(raw), len(raw)
+    except _Refused as refused:
+        yield _whole(raw, span, str(refused))
         return
-    value, size = whole
     if isinstance(value, dict):
-        yield from _session(value, path.stem, path, at=(0, size))
+        yield from _session(value, _stem(source), source, at=(0, size))
     elif isinstance(value, list):
         if not any(isinstance(item, dict) and isinstance(item.get("messages"), list) for item in value):
-            yield from _session({"messages": value}, path.stem, path, at=(0, size))
+            yield from _session({"messages": value}, _stem(source), source, at=(0, size))
             return
         number = 0
         for session in value:
@@ -217,15 +256,15 @@ def _transcript(path: Path) -> Iterator[Record | Bad]:
                 number += 1
                 yield Bad(number, size, "not a session: an object with messages", raw=msgspec.json.encode(session))
                 continue
-            for item in _session(session, f"{path.stem}:{number}", path, at=(number, size)):
+            for item in _session(session, f"{_stem(source)}:{number}", source, at=(number, size)):
                 yield item
                 number = item.line
     else:
-        yield Bad(1, size, "not a transcript: a list of messages, or an object with messages", (0, size))
+        yield _whole(raw, span, "not a transcript: a list of messages, or an object with messages")
 
 
 def _session(
-    session: dict[str, Any], name: str, path: Path, *, at: tuple[int, int], fixed: bool = False
+    session: dict[str, Any], name: str, source: str, *, at: tuple[int, int], fixed: bool = False
 ) -> Iterator[Record | Bad]:
     """One session's messages. With `fixed`, all are said to stand on the line `at[0]`; else they count on from it."""
     number, end = at
@@ -241,20 +280,20 @@ def _session(
         try:
             if isinstance(message, dict) and fallback is not None and not any(key in message for key in _TIMES):
                 message = {**message, "time": fallback}  # noqa: PLW2901  # the same message, with its session's time
-            yield _record(message, path, line=number, end=end, session=known)
+            yield _record(message, source, line=number, end=end, session=known)
         except _Refused as refused:
             yield Bad(number, end, str(refused), raw=msgspec.json.encode(message))
 
 
-def _chat(path: Path) -> Iterator[Record | Bad]:
+def _chat(raw: bytes, source: str, span: Span) -> Iterator[Record | Bad]:
     """The messages of conversations keyed by id, each a list of messages or of runs of them; numbered from 1."""
-    whole = _whole(path)
-    if isinstance(whole, Bad):
-        yield whole
+    try:
+        value, size = _json(raw), len(raw)
+    except _Refused as refused:
+        yield _whole(raw, span, str(refused))
         return
-    value, size = whole
     if not isinstance(value, dict):
-        yield Bad(1, size, "not a chat: an object of conversations by id", (0, size))
+        yield _whole(raw, span, "not a chat: an object of conversations by id")
         return
     number = 0
     for name, conversation in value.items():
@@ -270,16 +309,23 @@ def _chat(path: Path) -> Iterator[Record | Bad]:
                     plain = {**message, "type": "message"} if isinstance(message, dict) else message
                     if isinstance(plain, dict) and "sender" in plain:
                         plain.setdefault("user", plain.pop("sender"))
-                    yield _record(plain, path, line=number, end=size, session=name)
+                    yield _record(plain, source, line=number, end=size, session=name)
                 except _Refused as refused:
                     yield Bad(number, size, str(refused), raw=msgspec.json.encode(message))
+
+
+def _stem(source: str) -> str:
+    return PurePath(source).stem
+
+
+_READERS: Final = {"transcript": _transcript, "chat": _chat}
 
 
 # -- one record ------------------------------------------------------------------------------------------------------
 
 
 def _record(
-    value: Any, path: Path, *, line: int, end: int, session: str | None = None, span: tuple[int, int] | None = None
+    value: Any, source: str, *, line: int, end: int, session: str | None = None, span: tuple[int, int] | None = None
 ) -> Record:
     if not isinstance(value, dict):
         raise _Refused("not an object with a text")
@@ -306,7 +352,7 @@ def _record(
         _word(value, "namespace"),
         _significance(value.get("significance")),
         _tags(value.get("tags")),
-        _metadata(value, path, session),
+        _metadata(value, source, session),
         span,
     )
 
@@ -420,10 +466,10 @@ def _tags(value: Any) -> tuple[str, ...] | None:
     return tuple(value) or None
 
 
-def _metadata(value: dict[str, Any], path: Path, session: str | None) -> dict[str, Any]:
+def _metadata(value: dict[str, Any], source: str, session: str | None) -> dict[str, Any]:
     """Where it came from, and every field that has no place of its own: nothing is dropped."""
     given = value.get("metadata")
-    found: dict[str, Any] = {"source": path.name}
+    found: dict[str, Any] = {"source": source}
     if session is not None:
         found["session"] = session
     if value.get("id") is not None:

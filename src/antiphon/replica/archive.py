@@ -19,7 +19,7 @@ import zstandard
 from antiphon.engines.sqlite.file import translated
 from antiphon.log import verify
 from antiphon.log.block import pack_run, packed_bytes_max, unpack_run
-from antiphon.log.ingest import Home, Part, ingest, parts_of
+from antiphon.log.ingest import Home, Homes, Part, ingest, parts_of
 from antiphon.log.store import LogHead, LogRole
 from antiphon.log.tree import HASH_BYTES, Frontier, root_of
 from antiphon.model.errors import (
@@ -113,6 +113,7 @@ class _Frames:
     def __init__(self, path: Path, source: BinaryIO | zstandard.ZstdDecompressionReader) -> None:
         self._path = path
         self._source = source
+        self._taken = 0
 
     def take(self, shape: type[T], most: int) -> T:
         """The next frame. *Cost*: what really comes, however much it claims to be. Raises ProtocolViolation."""
@@ -128,6 +129,20 @@ class _Frames:
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
             raise ProtocolViolation(f"{self._path} is not an archive: {error}") from None
 
+    def end(self) -> None:
+        """Raises ProtocolViolation, naming the place, when anything follows the last frame."""
+        try:
+            more = bool(self._source.read(1))
+        except zstandard.ZstdError:  # what follows is not even compressed
+            more = True
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._path}: {error.strerror}") from None
+        if more:
+            raise ProtocolViolation(
+                f"{self._path} is not an archive: something follows its last log, at byte {self._taken:,} of what it "
+                "inflates to"
+            )
+
     def _read(self, wanted: int) -> bytearray:
         raw = bytearray()
         while len(raw) < wanted:
@@ -135,6 +150,7 @@ class _Frames:
             if not more:
                 raise ProtocolViolation(f"{self._path} is cut short")
             raw += more
+        self._taken += wanted
         return raw
 
 
@@ -146,12 +162,15 @@ def _archive_file(path: Path) -> Iterator[_Frames]:
         raise NotFound(f"there is no file {path}") from None
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}") from None
-    with file, zstandard.ZstdDecompressor().stream_reader(file) as source:
+    with file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as source:
         yield _Frames(path, source)
 
 
 def read_archive(path: Path) -> Iterator[tuple[LogHead, Iterator[Part]]]:
-    """Each log of an archive with its parts, unverified; take all parts before the next log."""
+    """Each log of an archive with its parts, unverified; take all parts before the next log.
+
+    Raises ProtocolViolation, behind the last log too when anything follows it.
+    """
     with _archive_file(path) as frames:
         head = frames.take(_ArchiveHead, HEAD_BYTES_MAX)
         if head.antiphon != ARCHIVE_FORMAT:
@@ -162,6 +181,7 @@ def read_archive(path: Path) -> Iterator[tuple[LogHead, Iterator[Part]]]:
                 raise ProtocolViolation(f"{path} is not an archive: {log.size:,} events in {log.blocks:,} blocks")
             head_of_log = LogHead(0, log.id, log.owner, log.key, LogRole.FOREIGN, log.size, note=log.note)
             yield head_of_log, _parts(frames, log)
+        frames.end()
 
 
 def _parts(frames: _Frames, log: _LogHead) -> Iterator[Part]:
@@ -174,7 +194,7 @@ def _parts(frames: _Frames, log: _LogHead) -> Iterator[Part]:
 def verify_archive(path: Path) -> list[verify.Verdict]:
     """Verifies every log of an archive from the file alone."""
     verdicts: list[verify.Verdict] = []
-    homes: list[Home] = []
+    homes = Homes()
     for head, parts in read_archive(path):
         waiting = iter(parts)
         home = Home(head)
@@ -186,22 +206,25 @@ def verify_archive(path: Path) -> list[verify.Verdict]:
             home.hear(part.leaves)  # noqa: B023  # called before the next head
             return part
 
-        said = (found for other in homes for found in other.erases_in(head))
+        said = (found for heard in (homes,) for found in heard.erases_in(head))  # asked only if it must have spoken
         verdicts.append(verify.verify_log(head, load, block_roots={}, erased_by_principal=said))
-        if verdicts[-1].ok and home.is_home:
-            homes.append(home)
+        if verdicts[-1].ok:
+            homes.add(home)
         for _ in waiting:
             pass
     return verdicts
 
 
-def adopt_archive(replica: Replica, path: Path) -> list[LogHead]:
-    """Takes the logs of an archive into a file as somebody else's, verified; those already here grow or stay."""
+def adopt_archive(replica: Replica, path: Path, *, of: bytes | None = None) -> list[LogHead]:
+    """Takes the logs of an archive (all, or `of` one owner) into a file as somebody else's, verified; those already
+    here grow or stay.
+    """
     taken: list[LogHead] = []
     with replica.transaction():
         for head, parts in read_archive(path):
             known = replica.logs.head(head.id)
-            if known is not None and (known.role != LogRole.FOREIGN or known.size >= head.size):
+            here = known is not None and (known.role != LogRole.FOREIGN or known.size >= head.size)
+            if here or head.owner != (of or head.owner):
                 for _ in parts:
                     pass
                 continue

@@ -212,7 +212,7 @@ class Writer(Stored):
     def _index_inline(self, rows_max: int) -> None:
         for table in self.registry.tables.values():
             if table.fulltext is not None and self.state.next_row.get(table.name, 1) - 1 > 0:
-                behind = self.state.next_row[table.name] - 1 - fulltext.indexed(self.file, table)
+                behind = self.state.next_row[table.name] - 1 - fulltext.indexed(self.file, table.name)
                 if 0 < behind <= rows_max:
                     fulltext.catch_up(self.file, table, rows_max=rows_max)
 

@@ -100,8 +100,11 @@ class Replica(Writer):
 
     def keep_mark(self) -> None:
         """Notes outside the file how far it has come. Must happen before a checkpoint leaves the process."""
+        if self.file.read_only:  # it may be a copy: the mark is the original's
+            return
         with self._marking:  # threads in turn, or an older mark could take the place of a newer one
-            self._keep_mark_as(self.file.get("incarnation") or b"", self._stored_state().events)
+            events = max(self._stored_state().events, self.state.events)  # others may have gone on; the feed may lag
+            self._keep_mark_as(self.file.get("incarnation") or b"", events)
 
     def _keep_mark_as(self, incarnation: bytes, events: int) -> None:
         """Copies on one machine share the file's id, never an incarnation: each has a mark of its own."""
@@ -112,7 +115,7 @@ class Replica(Writer):
     def _notice_copies(self) -> None:
         incarnation = self.file.get("incarnation") or b""
         seen = self.host.recall(self.file_id + incarnation)  # before the events: others may be committing
-        events = self._stored_state().events
+        events = max(self._stored_state().events, self.state.events)
         now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=events)
         if still_ours(seen, now):
             self._marked = self.file_id + incarnation, now

@@ -49,7 +49,8 @@ class NewAgent(msgspec.Struct, frozen=True):
     key: bytes
 
 
-def _draft(kind: str, statement: Statement) -> Draft:
+def draft(kind: str, statement: Statement) -> Draft:
+    """The event that records a statement."""
     return Draft(kind, statement.encode())
 
 
@@ -72,7 +73,7 @@ def create_principal(replica: Replica) -> NewPrincipal:
     log = log_id_of(principal, enrol.public)
     replica.keys.put_all({f"log:{log.hex()}": enrol.seed, f"wrap:{principal.hex()}": wrapping})
     replica.add_log(principal, enrol, log)
-    _append(replica, log, [_draft(kinds.PRINCIPAL_INCEPTED, statement)])
+    _append(replica, log, [draft(kinds.PRINCIPAL_INCEPTED, statement)])
     return NewPrincipal(principal, log, root.seed + following.seed)
 
 
@@ -96,8 +97,8 @@ def enrol_agent(replica: Replica, principal_log: bytes) -> NewAgent:
         replica,
         principal_log,
         [
-            _draft(kinds.AGENT_INCEPTED, agent),
-            _draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance)),
+            draft(kinds.AGENT_INCEPTED, agent),
+            draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance)),
         ],
     )
     return NewAgent(agent.id, principal.owner, log, instance.public)
@@ -118,6 +119,17 @@ def follow_log(source: Replica, log_id: bytes, target: Replica) -> LogHead:
     return taken
 
 
+def homes_of(replica: Replica, principal: bytes) -> list[LogHead]:
+    """A principal's logs in this file, oldest first: one, and another for each time it was recovered."""
+    return [head for head in replica.heads_of(principal) if head.size]
+
+
+def follow_homes(source: Replica, log_id: bytes, target: Replica) -> None:
+    """Copies what is new of a principal's logs, of which one is named, from one file to another."""
+    for head in homes_of(source, source.head(log_id).owner):
+        follow_log(source, head.id, target)
+
+
 def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> LogHead:
     """A new log for an agent whose old one is not written here any more: this file is a copy, or was restored.
 
@@ -131,16 +143,16 @@ def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> L
     instance, wrapping = SigningKey(draw(32)), draw(32)
     log = log_id_of(agent, instance.public)
     replica.keys.put_all({f"log:{log.hex()}": instance.seed, f"wrap:{log.hex()}": wrapping})
-    root = _root_of(parent)
+    root = root_of(parent)
     home = _writable_home(principal)
     if home is not None and principal is not None:
         enrol = principal.signer(home)
         certificate = InstanceCertificate(
             agent, instance.public, wrap_public(wrapping), parent.id, parent.size, root, enrol.public
         ).statement()
-        body = _draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance))
-        principal.commit(Batch(home.id, [body], [None]))
-        follow_log(principal, home.id, replica)
+        said = draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance))
+        principal.commit(Batch(home.id, [said], [None]))
+        follow_homes(principal, home.id, replica)
     with replica.transaction():
         for other in replica.heads():
             if other.owner == agent and other.role == LogRole.OWN:  # another thread or process was faster
@@ -151,7 +163,7 @@ def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> L
             claim = ProvisionalInstance(
                 agent, instance.public, wrap_public(wrapping), parent_key.public, parent.size, root
             ).statement()
-            _append(replica, log, [_draft(kinds.INSTANCE_PROVISIONAL, claim.signed_by(parent_key, instance))])
+            _append(replica, log, [draft(kinds.INSTANCE_PROVISIONAL, claim.signed_by(parent_key, instance))])
     replica.forget_caches()
     return replica.head(head.id)
 
@@ -173,32 +185,32 @@ def certify(principal: Replica, principal_log: bytes, replica: Replica, log_id: 
         claim.agent, claim.instance_key, claim.wrap_key, claim.parent, claim.parent_size, claim.parent_root,
         enrol.public,
     ).statement()  # fmt: skip
-    draft = _draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance))
-    principal.commit(Batch(principal_log, [draft], [None]))
-    follow_log(principal, principal_log, replica)
+    said = draft(kinds.INSTANCE_CERTIFIED, certificate.signed_by(enrol, instance))
+    principal.commit(Batch(principal_log, [said], [None]))
+    follow_homes(principal, principal_log, replica)
 
 
 def revoke(principal: Replica, principal_log: bytes, log: LogHead) -> None:
     """Voids what a log adds past the size it has now."""
     head = principal.head(principal_log)
     enrol = principal.signer(head)
-    statement = Revocation(head.owner, log.id, log.size, _root_of(log), enrol.public).statement()
-    principal.commit(Batch(principal_log, [_draft(kinds.KEY_REVOKED, statement.signed_by(enrol))], [None]))
+    statement = Revocation(head.owner, log.id, log.size, root_of(log), enrol.public).statement()
+    principal.commit(Batch(principal_log, [draft(kinds.KEY_REVOKED, statement.signed_by(enrol))], [None]))
 
 
 def standing_in(replica: Replica, principal_log: bytes) -> Standing:
-    """Who may speak for a principal, by what its own log in this file says."""
-    home = replica.head(principal_log)
+    """Who may speak for a principal, by what its logs in this file, of which one is named, say."""
     evidence: list[Evidence] = []
     inception: Statement | None = None
-    for event in replica.reader.events(home):
-        if event.kind not in kinds.STATEMENT_KINDS or event.body is None:
-            continue
-        statement = decode_statement(event.body)
-        if event.kind == kinds.PRINCIPAL_INCEPTED and inception is None:
-            inception = statement
-        else:
-            evidence.append(Evidence(statement, home.id, event.seq))
+    for home in homes_of(replica, replica.head(principal_log).owner):
+        for event in replica.reader.events(home):
+            if event.kind not in kinds.STATEMENT_KINDS or event.body is None:
+                continue
+            statement = decode_statement(event.body)
+            if event.kind == kinds.PRINCIPAL_INCEPTED and inception is None:
+                inception = statement
+            else:
+                evidence.append(Evidence(statement, home.id, event.seq))
     if inception is None:
         raise NotFound(f"the log {id_text(principal_log)} has no inception: it is not a principal's")
     return standing_of(inception, evidence)
@@ -215,5 +227,6 @@ def _writable_home(principal: Replica | None) -> LogHead | None:
     return None
 
 
-def _root_of(head: LogHead) -> bytes:
+def root_of(head: LogHead) -> bytes:
+    """The root of a log as it stands."""
     return Frontier(head.size, head.frontier).root()

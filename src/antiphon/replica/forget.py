@@ -6,6 +6,7 @@ forgotten goes too. Every older checkpoint, and every proof of the rest, still v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -15,9 +16,10 @@ import msgspec
 from antiphon.log import kinds
 from antiphon.log.rewrite import erase
 from antiphon.log.store import LogHead, LogRole
+from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Draft, Event, Role
-from antiphon.model.text import event_text, id_text
+from antiphon.model.text import counted, entity_text, event_text, id_text
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.enrol import follow_log
@@ -25,7 +27,13 @@ from antiphon.views.maintain import RowKey
 from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
 
 REASONS: Final = ("asked", "person", "expired", "mistake", "legal")
-COPIES_KEY: Final = "copies"
+STANDARD_OUTPUT: Final = "standard output"
+ENTITIES_NAMED_MAX: Final = 16
+"""Entities of which other events stay, that are named one by one."""
+_COPIES: Final = "copy/"
+_COPIES_ONCE: Final = "copies"
+"""Where files of before have one list of them."""
+_COPIES_MORE: Final = "copies_more"
 
 
 class Done(StrEnum):
@@ -34,6 +42,8 @@ class Done(StrEnum):
     DONE = "done"
     PENDING = "pending"
     CANNOT = "cannot"
+    KEPT = "kept"
+    """It was not asked for, and stays."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -54,30 +64,55 @@ class Forgotten(msgspec.Struct):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is pending and nothing was out of reach."""
-        return all(place.state == Done.DONE for place in self.places)
+        """Whether of what was asked for nothing is pending and nothing was out of reach."""
+        return all(place.state in (Done.DONE, Done.KEPT) for place in self.places)
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A snapshot or export that was made of this file, and may still be somewhere."""
+    """A snapshot, export or proof that was made of this file, and may still be somewhere.
+
+    `event` is the one whose body a proof holds; empty where a copy holds everything.
+    """
 
     path: str
     made_ms: int
     what: str
+    event: str = ""
 
 
-def note_copy(replica: Replica, path: str, what: str) -> None:
-    """Remembers that a copy was made, so that `forget` can name it."""
+def note_copy(replica: Replica, path: str, what: str, *, event: str = "") -> bool:
+    """Remembers that a copy was made, so that `forget` can name it; False where that cannot be written down.
+
+    Past COPIES_MAX the oldest are only counted. A copy at the same path takes the older one's place.
+    """
+    if replica.file.read_only:
+        return False
+    key = f"{what}\0{event}" if path == STANDARD_OUTPUT else path
     with replica.file.transaction():
-        copies = copies_of(replica)
-        copies.append(Copy(path, replica.clock.now_ms(), what))
-        replica.file.put(COPIES_KEY, msgspec.msgpack.encode(copies[-256:]))
+        made = msgspec.msgpack.encode(Copy(path, replica.clock.now_ms(), what, event))
+        replica.file.put(_COPIES + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest(), made)
+        noted = sorted(
+            (msgspec.msgpack.decode(raw, type=Copy).made_ms, name) for name, raw in replica.file.settings(_COPIES)
+        )
+        over = noted[: max(0, len(noted) - limits.COPIES_MAX)]
+        for _, name in over:
+            replica.file.drop(name)
+        if over:
+            replica.file.put(_COPIES_MORE, (copies_unnamed(replica) + len(over)).to_bytes(8, "big"))
+    return True
 
 
 def copies_of(replica: Replica) -> list[Copy]:
-    """The copies known to have been made."""
-    raw = replica.file.get(COPIES_KEY)
-    return [] if raw is None else msgspec.msgpack.decode(raw, type=list[Copy])
+    """The copies known to have been made, oldest first."""
+    raw = replica.file.get(_COPIES_ONCE)
+    old = [] if raw is None else msgspec.msgpack.decode(raw, type=list[Copy])
+    noted = [msgspec.msgpack.decode(one, type=Copy) for _, one in replica.file.settings(_COPIES)]
+    return [*old, *sorted(noted, key=lambda copy: (copy.made_ms, copy.path))]
+
+
+def copies_unnamed(replica: Replica) -> int:
+    """How many more were made, longer ago, whose paths are not kept."""
+    return int.from_bytes(replica.file.get(_COPIES_MORE) or b"", "big")
 
 
 def forget(
@@ -98,7 +133,9 @@ def forget(
         heads = {head.no: head for head in replica.heads()}
         events, derived, foreign = _closure(replica, heads, wanted)
         spoken = _speak(replica, heads, {*events, *derived}, reason, principal)
+        asked = {key for event in events.values() for key in _entities_of(replica, event)}
         rows = _clear(replica, heads, {**events, **derived})
+        kept = _kept(replica, asked)
         replica.scrub_later()
     result = Forgotten(
         [event_text(event.log, event.seq) for event in events.values()],
@@ -106,8 +143,40 @@ def forget(
         [],
         list(derived.values()),
     )
-    result.places = _places(replica, len(events) + len(derived), rows, spoken, foreign)
+    result.places = [*_places(replica, result, rows, spoken, foreign), *kept]
     return result
+
+
+def _entities_of(replica: Replica, event: Event) -> set[bytes]:
+    own = set() if event.entity is None else {event.entity}
+    return own | {entity for _, entity in replica.views.keys_of(event)}
+
+
+def _kept(replica: Replica, entities: set[bytes]) -> list[Place]:
+    """What else is recorded about the entities that the forgotten spoke of: it was not asked for, and shows again."""
+    heads = {head.no: head for head in replica.heads()}
+    left: list[tuple[bytes, int, bool]] = []
+    for entity in sorted(entities):
+        places = replica.mentions.find(of_entity(entity))
+        count = sum(replica.writing_reader.header(heads[no], seq) is not None for no, seq in places)
+        if count:
+            shown = any(replica.tables.row(table, entity) for table in replica.registry.tables.values())
+            left.append((entity, count, shown))
+    found = []
+    for entity, count, shown in left[:ENTITIES_NAMED_MAX]:
+        seen = "its row shows what they say, older text too" if shown else "no row shows them, the log still does"
+        found.append(
+            Place(
+                f"other events of {entity_text(entity)}",
+                Done.KEPT,
+                f"{counted(count, 'event')} not asked for: {seen}. `antiphon forget --entity` with this id forgets all",
+            )
+        )
+    more = len(left) - ENTITIES_NAMED_MAX
+    if more > 0:
+        detail = "rows show what they say; `antiphon forget --entity` forgets all about one"
+        found.append(Place(f"other events of {counted(more, 'more entity', 'more entities')}", Done.KEPT, detail))
+    return found
 
 
 def _closure(
@@ -234,24 +303,22 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
     return changed
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def _places(
-    replica: Replica, count: int, rows: list[RowKey], spoken: dict[int, LogHead], foreign: list[str]
+    replica: Replica, result: Forgotten, rows: list[RowKey], spoken: dict[int, LogHead], foreign: list[str]
 ) -> list[Place]:
+    gone = {*result.events, *result.derived}
+    count = len(gone)
     tables = sorted({table for table, _ in rows})
     places = [
         Place(
             "log",
             Done.DONE,
-            f"{_many(count, 'event')} in {_many(len(spoken), 'log')}: bodies, headers, blinds and salts destroyed",
+            f"{counted(count, 'event')} in {counted(len(spoken), 'log')}: bodies, headers, blinds and salts destroyed",
         ),
         Place(
             "views",
             Done.DONE,
-            f"{_many(len(rows), 'row')} removed or computed again ({', '.join(tables) or 'none'})",
+            f"{counted(len(rows), 'row')} removed or computed again ({', '.join(tables) or 'none'})",
         ),
         Place("full-text index", Done.DONE, "terms removed with secure delete"),
         Place("feed", Done.DONE, "holds keys alone; what was forgotten is not delivered"),
@@ -269,7 +336,12 @@ def _places(
     places += [
         Place(copy.what, Done.CANNOT, f"{copy.path}: out of reach; delete it or make it again")
         for copy in copies_of(replica)
+        if not copy.event or copy.event in gone
     ]
+    unnamed = copies_unnamed(replica)
+    if unnamed:
+        detail = f"out of reach: made longer ago than the {limits.COPIES_MAX:,} (COPIES_MAX) whose paths are kept"
+        places.append(Place(counted(unnamed, "older copy", "older copies"), Done.CANNOT, detail))
     if foreign:
         places.append(Place("other people's logs", Done.CANNOT, f"derived there: {', '.join(foreign[:5])}; ask them"))
     return places

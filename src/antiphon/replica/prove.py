@@ -10,9 +10,9 @@ import msgspec
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import translated
 from antiphon.identity.signing import decode_statement
-from antiphon.identity.statements import ProvisionalInstance
+from antiphon.identity.statements import ProvisionalInstance, log_id_of
 from antiphon.log import checkpoint, kinds, proof, verify
-from antiphon.log.ingest import Part
+from antiphon.log.ingest import Home, Homes, Part
 from antiphon.log.read import LoadedBlock
 from antiphon.log.store import LogHead, LogRole
 from antiphon.log.tree import Frontier, consistency_path, inclusion_path
@@ -22,6 +22,7 @@ from antiphon.model.event import encode_header
 from antiphon.model.note import Checkpoint
 from antiphon.model.text import id_text
 from antiphon.replica.core import Replica
+from antiphon.replica.enrol import homes_of
 
 
 def hand_out_checkpoint(replica: Replica, log_id: bytes) -> bytes:
@@ -45,14 +46,15 @@ def _keep_handed_out(replica: Replica, head: LogHead) -> None:
 
 def credentials(replica: Replica, principal_log: bytes, log: LogHead) -> proof.Credentials:
     """The statements that lead from the principal to a log's key, as this file has them."""
-    home = replica.head(principal_log)
+    homes = homes_of(replica, replica.head(principal_log).owner)
     found = [
         (home.id, event.seq, event.body)
+        for home in homes
         for event in replica.reader.events(home)
         if event.kind in kinds.STATEMENT_KINDS and event.body is not None and _concerns(event.body, log.owner)
     ]
     line: LogHead | None = log
-    while line is not None and line.size and line.no != home.no:
+    while line is not None and line.size and line.owner != homes[0].owner:
         header = replica.reader.header(line, 0)
         if header is None or header.kind != kinds.INSTANCE_PROVISIONAL:
             break
@@ -61,7 +63,17 @@ def credentials(replica: Replica, principal_log: bytes, log: LogHead) -> proof.C
             break
         found.append((line.id, 0, first.body))
         line = replica.logs.head(ProvisionalInstance.read(decode_statement(first.body)).parent)
-    return proof.Credentials(tuple(found))
+    return proof.Credentials(tuple(_without_others(found, log)))
+
+
+def _without_others(found: list[tuple[bytes, int, bytes]], log: LogHead) -> Iterator[tuple[bytes, int, bytes]]:
+    """The statements but for revocations of logs that have no part in these; the inception stands first, once."""
+    statements = [(place, seq, raw, decode_statement(raw)) for place, seq, raw in found]
+    known = {log.id} | {place for place, _, _, _ in statements}
+    known |= {log_id_of(said.fields[0], said.fields[1]) for *_, said in statements if len(said.fields) > 1}
+    for at, (place, seq, raw, said) in enumerate(statements):
+        if not (said.use == "revoke" and said.fields[1] not in known) and not (at and said.use == "principal"):
+            yield place, seq, raw
 
 
 def _concerns(raw: bytes, owner: bytes) -> bool:
@@ -134,16 +146,10 @@ def verify_log_of(
     with replica.file.snapshot():
         head = replica.head(head.id)
         seen = None if since is None else checkpoint.verify(since, head.key, log_id=head.id)
-
-        def load(first: int) -> Part:
-            with translated(replica.file.path):
-                loaded = LoadedBlock(replica.logs, head, first)
-                return Part(loaded.leaves(replica.logs), loaded.row.seeds)
-
         return verify.verify_log(
             head,
-            load,
-            block_roots={first: root for first, _, root in replica.logs.blocks(head.no) if root},
+            lambda first: _part(replica, head, first),
+            block_roots=_block_roots(replica, head),
             since=seen,
             erased_by_principal=_erased_by_principal(replica, principal_log, head),
             progress=progress,
@@ -151,14 +157,36 @@ def verify_log_of(
 
 
 def _erased_by_principal(replica: Replica, principal_log: bytes | None, head: LogHead) -> Iterator[tuple[int, int]]:
-    """What the principal's log erases of this one; read only when it is asked for."""
-    if principal_log is None or principal_log == head.id:
+    """What the principal's logs erase of this one; read only when it is asked for.
+
+    Whoever wrote the file chose which log is named here: it is heard only once it has verified, and only as a home of
+    the principal whose agent this log belongs to.
+    """
+    claimed = None if principal_log is None or principal_log == head.id else replica.logs.head(principal_log)
+    if claimed is None:
         return
-    for event in replica.reader.events(replica.head(principal_log)):
-        if event.kind == kinds.ERASED and event.body is not None:
-            said = msgspec.msgpack.decode(event.body, type=kinds.Erased)
-            if said.log == head.id:
-                yield from said.ranges
+    homes = Homes()
+    for other in homes_of(replica, claimed.owner):
+        home = Home(other)
+
+        def load(first: int, other: LogHead = other, home: Home = home) -> Part:
+            part = _part(replica, other, first)
+            home.hear(part.leaves)
+            return part
+
+        if verify.verify_log(other, load, block_roots=_block_roots(replica, other)).ok:
+            homes.add(home)
+    yield from homes.erases_in(head)
+
+
+def _part(replica: Replica, head: LogHead, first: int) -> Part:
+    with translated(replica.file.path):
+        loaded = LoadedBlock(replica.logs, head, first)
+        return Part(loaded.leaves(replica.logs), loaded.row.seeds)
+
+
+def _block_roots(replica: Replica, head: LogHead) -> dict[int, bytes]:
+    return {first: root for first, _, root in replica.logs.blocks(head.no) if root}
 
 
 def root_of_head(head: LogHead) -> bytes:

@@ -17,7 +17,7 @@ from antiphon.identity.keystore import KeyStore
 from antiphon.identity.signing import SigningKey
 from antiphon.log.append import Appender
 from antiphon.log.read import LogReader
-from antiphon.log.store import LogHead
+from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
 from antiphon.model.errors import Corrupt, NotFound, UnsupportedFormat
 from antiphon.model.event import Event
@@ -73,6 +73,7 @@ class Stored:
         self._settled = False
         self._others: tuple[str, ...] = ()
         self._loose = False
+        self._feed_lost = False
         self._check_format()
 
     def _check_format(self) -> None:
@@ -98,14 +99,41 @@ class Stored:
         state = FileState() if raw is None else msgspec.msgpack.decode(raw, type=FileState)
         last = self.file.reader.execute("SELECT version, entry FROM outbox ORDER BY version DESC LIMIT 1").fetchone()
         if last is not None:
-            entry = msgspec.msgpack.decode(last[1], type=OutboxEntry)
-            state.epoch, state.events = last[0] >> 40, last[0] & (limits.LOG_EVENTS_MAX - 1)
-            state.commits, state.next_row = entry.commits, entry.next_row
+            state.epoch = max(state.epoch, last[0] >> 40)
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeError):  # damaged: as if it were not there
+                entry = msgspec.msgpack.decode(last[1], type=OutboxEntry)
+                state.events = last[0] & (limits.LOG_EVENTS_MAX - 1)
+                state.commits, state.next_row = entry.commits, entry.next_row
         return state
 
     def _load_state(self) -> None:
-        self.state = self._stored_state()
+        with self.file.snapshot():
+            self.state = self._stored_state()
+            self._mend_state()
         self._settled = False
+
+    def _mend_state(self) -> None:
+        """Where the feed has lost its newest entries: what they said follows from logs and tables."""
+        sql = "SELECT coalesce(sum(size), 0) FROM logs WHERE role != ?"
+        events: int = self.file.reader.execute(sql, (LogRole.FOREIGN,)).get
+        self._feed_lost = events != self.state.events
+        if self._feed_lost:
+            self.state.events = events
+            self.state.next_row = self.tables.next_numbers()
+            self.state.epoch += 1
+
+    def begin_feed(self) -> None:
+        """Inside a transaction: begins the feed anew, in a new epoch, which tells whoever follows it to read the tables
+        again. Entries of older epochs stay until they are too many.
+        """
+        if not self._feed_lost:
+            self.state.epoch += 1
+        self._feed_lost = False
+        self._save_state()
+        entry = OutboxEntry([], [], self.state.commits, self.state.next_row)
+        self.file.writer.execute(
+            "INSERT OR REPLACE INTO outbox VALUES(?,?)", (self.state.version, msgspec.msgpack.encode(entry))
+        )
 
     def _save_state(self) -> None:
         self.file.put("state", msgspec.msgpack.encode(self.state))
@@ -129,6 +157,8 @@ class Stored:
         self._appender.forget_caches()
         self.tables.forget_caches()
         self._load_state()
+        if self._feed_lost:
+            self.begin_feed()
         self._heads_by_no = {head.no: head for head in self.logs.heads()}
         self._heads = {head.id: head for head in self._heads_by_no.values()}
         self._writer_version = version

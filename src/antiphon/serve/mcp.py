@@ -140,7 +140,10 @@ class Tools:
         namespace: Annotated[str, Field(description="A drawer to keep it in, for example a project's name")] = "",
         user: Annotated[
             str | None,
-            Field(description="The person it is about, always named the same way, so that they can be forgotten"),
+            Field(
+                description="The person it is about, always by the same name, so that they can be forgotten; capitals "
+                "and spaces do not matter"
+            ),
         ] = None,
         tags: Annotated[
             list[str] | None, Field(max_length=limits.TAGS_MAX, description="Words to find it by that its text lacks")

@@ -30,7 +30,7 @@ def run() -> Run:
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == code, result.output
         if code > 1:
-            assert result.stderr.startswith("antiphon: ")
+            assert result.stderr.startswith('{"error":' if "--json" in args else "antiphon: ")
             assert "Traceback" not in result.output
         return result
 
@@ -83,6 +83,7 @@ def test_init_says_who_where_and_what_to_keep(run: Run) -> None:
         (["log", "--limit", "9" * 30], 2, "Usage"),
         (["log", "--after", "9" * 30], 2, "Usage"),
         (["remember", ""], 2, "InvalidInput"),
+        (["remember", " \n\t\u3000"], 2, "InvalidInput"),
         (["remember", "x" * 300_000], 2, "LimitExceeded"),
         (["remember", "bad \ud800"], 2, "InvalidInput"),
         (["remember", "x", "--significance", "2"], 2, "Usage"),
@@ -104,10 +105,12 @@ def test_errors_have_a_code_a_line_and_json(run: Run, ada: str, args: list[str],
     result = run(*args, code=code)
     assert result.stdout == ""
     assert len(result.stderr.strip().splitlines()) == 1
-    line, plain = run(*args, "--json", code=code).stderr.strip().splitlines()
-    assert line.startswith("antiphon: ")
-    assert json.loads(plain)["error"] == error
-    assert json.loads(plain)["exit"] == code
+    plain = run(*args, "--json", code=code)
+    assert plain.stdout == ""
+    (line,) = plain.stderr.splitlines()
+    told = json.loads(line)
+    assert (told["error"], told["exit"]) == (error, code)
+    assert f"antiphon: {told['message']}" == result.stderr.strip()
 
 
 def test_without_home_or_choice_it_says_what_to_do(run: Run) -> None:
@@ -274,7 +277,9 @@ def test_forget_says_place_by_place(run: Run, ada: str) -> None:
     assert {place["state"] for place in done["places"]} == {"done"}
     run("show", ada, code=1)
     run("recall", "coffee", code=1)
-    assert run("forget", "--person", "Grace", "--yes").stdout.startswith("forgotten\t2\t0\n")
+    assert run("forget", "--person", "Grace", "--yes").stdout.splitlines()[:3] == [
+        "forgotten\t2", "derived\t0", "done\tlog\t2 events in 1 log: bodies, headers, blinds and salts destroyed",
+    ]  # fmt: skip
     assert said(run("verify", "--json"))["gone"] == 3
     run("remember", "old", "--occurred", "2001-01-01")
     assert len(said(run("forget", "--older-than", "10y", "--yes", "--json"))["events"]) == 1
@@ -416,9 +421,9 @@ def test_doctor_notices_what_was_altered_beside_the_log(run: Run, ada: str, wron
     assert ("views", "wrong", True) in [(row["what"], row["state"], told in row["detail"]) for row in found]
 
 
-def test_doctor_says_when_there_is_too_much_to_fold_again(run: Run, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.ops.doctor.FOLDED_EVENTS_MAX", 1)
-    found = said(run("doctor", "--json"))["findings"]
+def test_doctor_leaves_out_the_folding_when_told_to_be_quick(run: Run, ada: str) -> None:
+    assert "not folded again" not in run("doctor", "--json").stdout
+    found = said(run("doctor", "--quick", "--json"))["findings"]
     assert ("note", True) in [(row["state"], "not folded again" in row["detail"]) for row in found]
 
 
@@ -505,3 +510,49 @@ def test_our_own_mistakes_are_one_line_too(run: Run, ada: str, monkeypatch: pyte
     assert "ANTIPHON_DEBUG=1" in run("recall", "tea", code=3).stderr
     shown = CliRunner().invoke(main, ["recall", "tea"], env={"ANTIPHON_DEBUG": "1"})
     assert "Traceback" in shown.stderr
+
+
+def test_a_proof_file_is_named_when_its_event_is_forgotten(run: Run, ada: str, tmp_path: Path) -> None:
+    other = run("remember", "something else").stdout.strip()
+    place = tmp_path / "tea.proof"
+    assert said(run("prove", ada, "-o", str(place), "--json"))["noted"]
+    run("prove", ada)
+    places = said(run("forget", other, "--yes", "--json"))["places"]
+    assert [item for item in places if item["state"] == "cannot"] == []
+    done = said(run("forget", ada, "--yes", "--json"))
+    assert not done["complete"]
+    named = {(item["name"], item["detail"].partition(":")[0]) for item in done["places"] if item["state"] == "cannot"}
+    assert named == {("proof", str(place)), ("proof", "standard output")}
+
+
+def test_what_stays_of_a_memory_is_shown_with_what_to_do(run: Run, ada: str) -> None:
+    entity = said(run("show", ada, "--json"))["entity"]
+    with Agent.open("ada") as agent:
+        update = agent.update(entity, text="Grace prefers coffee").event
+    lines = run("forget", update, "--yes").stdout.splitlines()
+    kept = next(line for line in lines if line.startswith("kept\t"))
+    assert kept.split("\t")[1] == f"other events of {entity}"
+    assert "--entity" in kept
+    assert "over coffee" in run("recall", "tea").stdout
+
+
+def test_copies_of_a_file_that_can_only_be_read_are_not_noted_and_it_is_said(
+    run: Run, ada: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Home.open_agent
+
+    def only_read(self: Home, name: str, *, read_only: bool = False) -> Any:
+        if not read_only:
+            raise errors.ReadOnly("cannot be written")
+        return opened(self, name, read_only=True)
+
+    assert "will not name" not in run("export", str(tmp_path / "noted.jsonl")).stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(Home, "open_agent", only_read)
+        assert "will not name this copy" in run("export", str(tmp_path / "a.jsonl")).stderr
+        assert not said(run("export", str(tmp_path / "b.jsonl"), "--json"))["noted"]
+        assert "will not name this copy" in run("export", "-").stderr
+        assert "will not name this copy" in run("prove", ada, "-o", str(tmp_path / "a.proof")).stderr
+    places = said(run("forget", ada, "--yes", "--json"))["places"]
+    named = [item["detail"].partition(":")[0] for item in places if item["state"] == "cannot"]
+    assert named == [str(tmp_path / "noted.jsonl")]

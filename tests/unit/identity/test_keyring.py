@@ -1,5 +1,6 @@
 """Secrets: wrapped, bound to their names, kept by several processes at once, and gone when destroyed."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -190,6 +191,64 @@ def test_a_secret_is_not_lost_when_another_changes_the_passphrase(place: Path) -
     with pytest.raises(WrongKey, match="another process"):
         two.put("b", b"would be unreadable")
     assert list(KeyRing(place, Unlock(key=OTHER)).names()) == ["a"]
+
+
+def test_who_has_it_open_goes_on_reading_when_another_changes_the_passphrase(place: Path) -> None:
+    one, two = KeyRing(place, Unlock(key=KEY), create=True), KeyRing(place, Unlock(key=KEY))
+    one.put_all({"a": b"1", "b": b"2"})
+    assert two.get("a") == b"1"
+    for passphrase in ("first", "second", "third"):
+        one.rewrap(Unlock(passphrase=passphrase))
+        one.put(passphrase, b"x")
+        assert [two.get(name) for name in ("a", "b")] == [b"1", b"2"]
+        assert list(two.names()) == ["a", "b"]
+    with pytest.raises(NotFound):
+        two.get("first")
+    for change in (lambda: two.destroy("a"), lambda: two.rewrap(Unlock(key=KEY)), lambda: two.put("c", b"3")):
+        with pytest.raises(WrongKey, match="another process"):
+            change()
+    again = KeyRing(place, Unlock(passphrase="third"))
+    assert [again.get(name) for name in again.names()] == [b"1", b"2", *[b"x"] * 3]
+
+
+CHANGE = """
+import os, signal, sys
+from pathlib import Path
+from antiphon.engines.keyfiles import KeyRing, Unlock
+from antiphon.identity import keystore
+keystore.ARGON2_OPS, keystore.ARGON2_MEMORY_BYTES = 1, 8_192
+ring, left = KeyRing(Path(sys.argv[1]), Unlock(key=b"k" * 32)), [int(sys.argv[2])]
+def dies(real):
+    def call(*args, **given):
+        left[0] -= 1
+        if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **given)
+    return call
+os.open, os.fsync, Path.replace = dies(os.open), dies(os.fsync), dies(Path.replace)
+ring.rewrap(Unlock(passphrase="new"))
+"""
+
+
+def test_killed_at_any_moment_it_opens_by_the_old_or_by_the_new(tmp_path: Path) -> None:
+    source = Path(keyfiles.__file__).parents[2]
+    opened = []
+    for moment in range(1, 12):
+        place = tmp_path / str(moment)
+        KeyRing(place, Unlock(key=KEY), create=True).put("a", b"1")
+        env = {**os.environ, "PYTHONPATH": str(source)}
+        done = subprocess.run([sys.executable, "-c", CHANGE, str(place), str(moment)], env=env, check=False, timeout=60)
+        for unlock in (Unlock(key=KEY), Unlock(passphrase="new")):
+            with contextlib.suppress(WrongKey):
+                ring = KeyRing(place, unlock)
+                ring.put("b", b"2")
+                assert [ring.get(name) for name in ring.names()] == [b"1", b"2"]
+                opened.append(unlock.passphrase)
+        assert len(opened) == moment, "by exactly one of them"
+        if not done.returncode:
+            break
+    assert opened[0] is None
+    assert opened[-2:] == ["new", "new"], "killed once it was changed, and not killed at all"
+    assert not done.returncode
 
 
 def test_two_processes_append_and_nothing_is_lost(place: Path) -> None:

@@ -256,6 +256,81 @@ def test_claims_that_lead_nowhere(claim: Statement) -> None:
     assert provisional_logs(stand(CHAIN), [claim]) == {}
 
 
+# -- recovery: another home, begun under a new root key ----------------------------------------------------------------
+
+NEW_HOME = log_id_of(P, SECOND.public)
+STOLEN_AT = 3
+"""What the first home held when its principal was recovered: seqs below it."""
+
+
+def recovered(*more: Statement, home: bytes = NEW_HOME) -> list[Evidence]:
+    said = (rotation(NEXT, LATER), enrolment(SECOND, root=NEXT), revocation(HOME, STOLEN_AT, by=NEXT), *more)
+    return [Evidence(one, home, seq) for seq, one in enumerate(said, start=1)]
+
+
+def test_after_a_recovery_the_new_home_speaks_and_what_was_before_stands() -> None:
+    fresh = agent_by(SECOND, THREE)
+    found = stand([*USUAL, *recovered(fresh, certificate(fresh.id, THREE, SECOND))])
+    assert found.home == NEW_HOME
+    assert (found.root_key, found.next_root) == (NEXT.public, root_commitment(LATER.public))
+    assert set(found.logs) == {HOME, NEW_HOME, LOG1, LOG2, log_id_of(fresh.id, THREE.public)}
+    assert found.cut == {HOME: STOLEN_AT}
+
+
+@pytest.mark.parametrize(
+    "stolen",
+    [
+        agent_by(ENROL, EVIL),
+        certificate(A, EVIL, ENROL),
+        revocation(LOG1, 0),
+        revocation(NEW_HOME, 0),
+        enrolment(EVIL),
+        rotation(NEXT, LATER),
+        enrolment(SECOND, root=NEXT),
+    ],
+    ids=lambda statement: statement.use,
+)
+def test_a_thief_with_the_old_enrol_key_adds_nothing_after_a_recovery(stolen: Statement) -> None:
+    """The thief goes on writing the first home, and begins homes of its own; even what the owner said is worth nothing
+    there."""
+    before = stand([*USUAL, *recovered()])
+    own = log_id_of(P, EVIL.public)
+    tail = [Evidence(stolen, HOME, seq) for seq in range(STOLEN_AT, 9)]
+    copied = [Evidence(item.statement, HOME, 20 + item.seq) for item in recovered()]
+    elsewhere = [Evidence(item.statement, own, item.seq) for item in (*recovered(), *tail)]
+    for added in (tail, [*copied, *tail], elsewhere, [*elsewhere, Evidence(enrolment(EVIL), own, 40)]):
+        after = stand([*USUAL, *recovered(), *added])
+        for name in ("home", "root_key", "next_root", "enrol_keys", "agents", "logs", "cut"):
+            assert getattr(before, name) == getattr(after, name), name
+
+
+def test_before_the_recovery_is_heard_of_the_thief_is_believed() -> None:
+    """What makes the test above say something: the same statement counts where nobody has revoked its key."""
+    thief = Evidence(agent_by(ENROL, EVIL), HOME, 7)
+    assert len(stand([*USUAL, thief]).agents) == 2
+    assert len(stand([*USUAL, thief, *recovered()]).agents) == 1
+
+
+def test_no_home_without_a_rotation_and_none_that_does_not_delegate_its_own_key() -> None:
+    assert stand([Evidence(enrolment(SECOND), NEW_HOME, 1)]).home == HOME
+    assert stand([Evidence(rotation(NEXT, LATER), NEW_HOME, 1)]).home == HOME
+    assert stand([Evidence(rotation(NEXT, LATER), NEW_HOME, 2), Evidence(enrolment(SECOND), NEW_HOME, 1)]).home == HOME
+    assert stand(recovered(home=log_id_of(P, EVIL.public))).home == HOME
+
+
+def test_of_two_recoveries_the_later_speaks_in_whatever_order_they_are_heard() -> None:
+    third = log_id_of(P, THREE.public)
+    again = (*recovered(home=third), *(
+        Evidence(one, third, 10 + at)
+        for at, one in enumerate((rotation(LATER, EVIL), enrolment(THREE, root=LATER), revocation(NEW_HOME, 9, LATER)))
+    ))  # fmt: skip
+    for evidence in ([*USUAL, *recovered(), *again], [*again, *recovered(), *USUAL]):
+        found = stand(evidence)
+        assert found.home == third
+        assert found.cut == {HOME: STOLEN_AT, NEW_HOME: 9}
+        assert set(found.logs) == {HOME, NEW_HOME, third, LOG1, LOG2}
+
+
 # -- widths ----------------------------------------------------------------------------------------------------------
 
 SHAPES = {

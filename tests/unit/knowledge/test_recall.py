@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from antiphon import Agent, InvalidInput, LimitExceeded, verify_proof
 from antiphon.domains.memory import MEMORIES
+from antiphon.engines.sqlite import waiting
 from antiphon.knowledge.recall import HALF_AGE_MS, Question, fts_query, recall
 from antiphon.model.table import Table
 from antiphon.views.store import StoredRow
@@ -359,3 +360,72 @@ def test_a_column_of_another_domain_need_not_mean_what_ours_does(ada: Agent) -> 
     with Agent.create("odd", domains=[domain]) as agent:
         agent.record("odd.made", {"text": "boat"})
         assert texts(agent, "boat") == ["boat"]
+
+
+# -- files that cannot be written --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer() -> Iterator[Agent]:
+    """40 memories that are indexed and 200 that wait, with nobody to index them in the background."""
+    with Agent.create("ada", clock=ManualClock(NOW), background=False) as ada:
+        for at in range(40):
+            ada.remember(f"indexed boat n{at}", namespace="sea")
+        with ada.batch() as batch:
+            batch.remember("a yawl, and a boat", namespace="sea", significance=1.0)
+            for at in range(199):
+                batch.remember(f"waiting item n{at}", namespace="land", tags=["wagon"] if at == 7 else None)
+        yield ada
+
+
+@pytest.fixture
+def shelf(writer: Agent) -> Iterator[Agent]:
+    """The same, open read only."""
+    with Agent.open("ada", read_only=True, clock=ManualClock(NOW)) as shelf:
+        assert shelf.replica.backlog() == 200
+        yield shelf
+
+
+def test_what_waits_for_the_index_is_found_where_nothing_can_be_written(shelf: Agent) -> None:
+    assert texts(shelf, "n150") == ["waiting item n150"]
+    assert texts(shelf, "yawl")[0] == "a yawl, and a boat"
+    assert texts(shelf, "wagon") == ["waiting item n7"]
+    assert sorted(texts(shelf, "n7")) == ["indexed boat n7", "waiting item n7"]
+    assert texts(shelf, '"a boat"') == ["a yawl, and a boat"]
+    assert texts(shelf, "n7", namespace="land") == ["waiting item n7"]
+    assert "a yawl, and a boat" in texts(shelf, "boat", limit=5), "ranked with those that are indexed"
+    assert len(texts(shelf, "boat waiting", limit=1_000)) == 240
+    assert shelf.replica.backlog() == 200, "nothing was written"
+
+
+def test_what_waits_is_indexed_once_and_again_when_the_file_has_changed(shelf: Agent, writer: Agent) -> None:
+    calls: list[str] = []
+    connection = shelf.replica.file.reader
+    connection.exec_trace = lambda cursor, sql, values: calls.append(sql) or True  # type: ignore[func-returns-value]
+    for _ in range(3):
+        assert texts(shelf, "n150") == ["waiting item n150"]
+    connection.exec_trace = None
+    assert sum("VIRTUAL TABLE" in sql for sql in calls) == 1
+    writer.forget(shelf.recall("n150")[0].event)
+    assert texts(shelf, "n150") == []
+    with writer.batch() as batch:
+        for at in range(100):
+            batch.remember(f"newer n{at}")
+    assert texts(shelf, "newer n99")[0] == "newer n99"
+
+
+def test_a_long_backlog_is_gone_through_in_batches(shelf: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [texts(shelf, query, limit=1_000) for query in ("n150", "waiting item", "n7 n8 n9 boat")]
+    monkeypatch.setattr(waiting, "ROWS_AT_ONCE_MAX", 7)
+    again = [texts(shelf, query, limit=1_000) for query in ("n150", "waiting item", "n7 n8 n9 boat")]
+    assert [sorted(found) for found in again] == [sorted(found) for found in whole]
+    assert sum(map(len, whole)) > 240
+
+
+def test_ranks_are_those_of_an_index_in_the_file(shelf: Agent, writer: Agent) -> None:
+    asked = ("yawl n7", "n7 wagon", "waiting n150")
+    ours = {query: shelf.recall(query) for query in asked}  # before the writer indexes what waits
+    for query in asked:
+        theirs = writer.recall(query)
+        assert ours[query][0].text == theirs[0].text, query
+        assert {hit.text for hit in ours[query]} & {hit.text for hit in theirs}

@@ -103,3 +103,35 @@ def test_what_is_no_number_of_an_event_is_said_so(wrong: str) -> None:
 
 def test_the_number_of_an_event() -> None:
     assert [text.parse_seq(written) for written in ("0", "12", "9" * 13)] == [0, 12, 9_999_999_999_999]
+
+
+@given(st.text())
+def test_the_key_of_a_name_is_its_own_key(name: str) -> None:
+    key = text.name_key(name)
+    assert text.name_key(key) == key
+    assert text.name_key(f" {name.upper().lower()}\t") == text.name_key(name.upper().lower())
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ["Grace", "grace ", "\u00a0GRACE", "\uff27race"],
+        ["Grace  Hopper", "grace\thopper", " GRACE\u3000HOPPER\n"],
+        ["José", "Jose\u0301", "JOSÉ"],
+        ["Weiß", "WEISS", "weiss"],
+        ["Σίσυφος", "ΣΊΣΥΦΟΣ"],
+    ],
+)
+def test_spellings_of_one_name_have_one_key(spellings: list[str]) -> None:
+    assert len(set(map(text.name_key, spellings))) == 1
+
+
+def test_other_names_have_other_keys() -> None:
+    names = ["Grace", "Grace H", "GraceH", "Gráce", "Grase", "Γrace"]
+    assert len(set(map(text.name_key, names))) == len(names)
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    said = [text.counted(0, "event"), text.counted(1, "event"), text.counted(2_000, "event")]
+    assert said == ["0 events", "1 event", "2,000 events"]
+    assert [text.counted(count, "memory", "memories") for count in (1, 2)] == ["1 memory", "2 memories"]

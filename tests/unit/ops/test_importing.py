@@ -1,16 +1,18 @@
 """What files become: records in order, every bad line in its place with a reason, nothing dropped."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.model.errors import InvalidInput, NotFound
-from antiphon.ops.importing import LINE_BYTES_MAX, Bad, Record, format_of, read
+from antiphon.ops.importing import LINE_BYTES_MAX, Bad, Record, format_of, read, read_stream
 
 Writer = Callable[[str, str | bytes], Path]
 
@@ -219,3 +221,92 @@ def test_no_bytes_end_the_reading(raws: list[bytes]) -> None:
         found = list(read(path, "jsonl"))
     assert len(found) == len(raws) + 1
     assert isinstance(found[-1], Record)
+
+
+# -- streams ---------------------------------------------------------------------------------------------------------
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can be read once, in pieces of a size of their own."""
+
+    def __init__(self, content: bytes, piece: int) -> None:
+        self._left, self._piece = content, piece
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        part = self._left[: min(self._piece, len(into))]
+        into[: len(part)], self._left = part, self._left[len(part) :]
+        return len(part)
+
+
+def piped(content: str | bytes, form: str = "auto", *, piece: int = 7) -> list[Record | Bad]:
+    raw = content if isinstance(content, bytes) else content.encode()
+    return list(read_stream(io.BufferedReader(Pipe(raw, piece)), "a.jsonl", form))
+
+
+def told(item: Record | Bad) -> tuple[object, ...]:
+    """All of an item but where it stands in a file."""
+    return tuple(value for name, value in msgspec.structs.asdict(item).items() if name not in ("span", "raw"))
+
+
+TALK = [{"role": "user", "content": "hello"}, {"role": "assistant"}, {"role": "assistant", "content": "good day"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\n \n",
+        lines({"text": "one"}, {"text": "two", "id": 4}),
+        "\ufeff" + lines({"text": "one"}) + "\n\nnonsense\r\n" + '{"text": "no new line at the end"}',
+        '{"text": "one"}',
+        '{"broken\n' + lines({"text": "one"}),
+        lines({"messages": TALK}, {"text": "a line among sessions"}),
+        json.dumps(TALK),
+        json.dumps({"id": "s", "messages": TALK}, indent=2),
+        "\ufeff\n" + json.dumps([{"messages": TALK}, 5, {"messages": 5}], indent=2),
+        json.dumps({"c": {"messages": [[{"text": "hi", "timestamp": 5, "sender": "bob"}]]}}, indent=2),
+        json.dumps({"text": "x" * 5_000_000}) + "\n" + lines({"text": "after a line that is too long"}),
+        lines({"text": "first"}) + json.dumps({"text": "x" * 5_000_000}) + "\n" + lines({"text": "last"}),
+    ],
+)
+def test_a_stream_is_read_as_a_file_is(write: Writer, content: str) -> None:
+    path, raw = write("a.jsonl", content), content.encode()
+    from_file, from_pipe = list(read(path)), piped(content, piece=4_096 if len(raw) > 10_000 else 7)
+    assert [told(item) for item in from_pipe] == [told(item) for item in from_file]
+    for ours, theirs in zip(from_file, from_pipe, strict=True):
+        assert theirs.span is None
+        if isinstance(ours, Bad) and isinstance(theirs, Bad):
+            kept = ours.raw if ours.span is None else raw[ours.span[0] : sum(ours.span)].rstrip(b"\r\n")
+            assert theirs.raw == kept[: LINE_BYTES_MAX + 1], "what was refused is there to be kept aside"
+
+
+def test_lines_of_a_stream_come_as_they_are_read() -> None:
+    def forever() -> Any:
+        while True:
+            yield b'{"text": "again"}\n'
+
+    class Endless(io.RawIOBase):
+        def __init__(self) -> None:
+            self._lines = forever()
+
+        def readable(self) -> bool:
+            return True
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            return next(self._lines)  # type: ignore[no-any-return]
+
+    found = read_stream(Endless(), "endless")  # type: ignore[arg-type]
+    assert [next(found).line for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_stream_of_a_named_form_is_not_looked_into() -> None:
+    assert [item.text for item in piped(json.dumps({"messages": TALK[:1]}), "transcript") if isinstance(item, Record)]
+    assert isinstance(piped("5", "chat")[0], Bad)
+    assert isinstance(piped("5", "transcript")[0], Bad)
+    with pytest.raises(InvalidInput, match=r"name its file"):
+        piped(b"\x28\xb5\x2f\xfd rest")
+    with pytest.raises(InvalidInput, match="no format"):
+        piped("{}", "parquet")

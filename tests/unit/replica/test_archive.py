@@ -1,28 +1,32 @@
 """Archives by somebody who means ill: no log erases in a stranger's, nothing is bare unsaid, no claim takes memory."""
 
 import shutil
+import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import zstandard
 
-from antiphon import Agent
+from antiphon import Agent, Fleet
 from antiphon.identity.signing import decode_statement
 from antiphon.identity.statements import log_id_of
 from antiphon.log import kinds
 from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Home, Part
-from antiphon.log.read import hashes_of
+from antiphon.log.read import LoadedBlock, hashes_of
+from antiphon.log.rewrite import erase
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import LogHead
 from antiphon.log.verify import Verdict
 from antiphon.model.errors import AntiphonError, Corrupt, ProtocolViolation
 from antiphon.model.event import Draft, State
-from antiphon.replica import archive
+from antiphon.replica import archive, prove
 from antiphon.replica.commit import Batch
+from tests.second import reader
 
 Logs = list[tuple[LogHead, list[Part]]]
 
@@ -110,6 +114,8 @@ def test_what_only_a_stranger_erases_is_missing(forged: tuple[Logs, Logs], own_h
     found = verdict_of(place, own[0].id)
     assert not found.ok
     assert found.first_bad == (1, 2)
+    with pytest.raises(reader.Refused, match="1 is gone"):
+        reader.verify_archive(place)
     refused_by_a_reader(own_home, place, "event 1 is gone")
 
 
@@ -252,3 +258,75 @@ def test_blocks_are_as_many_as_the_events_need(own_home: Path, size: int, blocks
     place = framed(own_home / "x.archive", head_frames(size, blocks))
     with pytest.raises(ProtocolViolation, match="not an archive"):
         list(archive.read_archive(place))
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["a frame", "a byte", "another stream", "bytes that are not compressed"])
+def test_what_follows_the_last_log_is_refused(own_home: Path, what: str) -> None:
+    place = own_home / "ada.archive"
+    with Agent.create("ada") as ada:
+        ada.remember("a fact")
+        ada.export(place)
+    raw = zstandard.ZstdDecompressor().stream_reader(place.read_bytes()).read()
+    assert [verdict.ok for verdict in archive.verify_archive(place)] == [True, True]
+    more = msgspec.msgpack.encode(archive._ArchiveHead(archive.ARCHIVE_FORMAT, 0))
+    hidden = {
+        "a frame": zstandard.compress(raw + len(more).to_bytes(4, "big") + more),
+        "a byte": zstandard.compress(raw + b"\0"),
+        "another stream": place.read_bytes() + zstandard.compress(b"smuggled"),
+        "bytes that are not compressed": place.read_bytes() + b"smuggled",
+    }
+    place.write_bytes(hidden[what])
+    for reading in (archive.verify_archive, reader.verify_archive):
+        with pytest.raises((ProtocolViolation, reader.Refused, zstandard.ZstdError, struct.error)):
+            reading(place)
+    refused_by_a_reader(own_home, place, f"at byte {len(raw):,} ")
+
+
+# -- what a file says of itself ----------------------------------------------------------------------------------------
+
+
+def test_a_files_word_for_who_its_principal_is_erases_nothing(own_home: Path) -> None:
+    """Somebody with Ada's file lets another principal's home, or an altered one, take the place of hers."""
+    with Agent.create("ada") as ada, Fleet.create(own_home / "others") as others:
+        ada.remember("a fact")
+        told = ada.remember("an inconvenient fact")
+        mallory = others.add("mallory")
+        replica, home = others.replica, mallory.record_of_agent.principal_log
+        ada.export(own_home / "ada.archive")
+        archive.adopt_archive(replica, own_home / "ada.archive")
+        drafts = [
+            Draft(kinds.AGENT_INCEPTED, inception_of(ada)),
+            *kinds.erased([int(told.event.rpartition("/")[2])], "asked", log=ada.log_id),
+        ]
+        replica.commit(Batch(home, drafts, [None] * len(drafts)))
+        head = replica.head(ada.log_id)
+        erase(replica.logs, head, [1])
+        replica.forget_caches()
+        for claimed in (home, mallory.log_id, bytes(32), ada.record_of_agent.principal_log, None):
+            found = prove.verify_log_of(replica, head, principal_log=claimed)
+            assert not found.ok, claimed
+            assert found.first_bad == (1, 2)
+
+
+def test_an_altered_home_in_a_file_erases_nothing(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Agent.create("ada") as ada:
+        ada.remember("a fact")
+        replica, home = ada.replica, ada.record_of_agent.principal_log
+        with replica.transaction():
+            erase(replica.logs, replica.head(ada.log_id), [0])
+        replica.forget_caches()
+        head, load = replica.head(ada.log_id), LoadedBlock.leaves
+
+        def altered(block: LoadedBlock, store: Any) -> Any:
+            leaves = load(block, store)
+            if block._no == replica.head(home).no:
+                part = Part(leaves, b"")
+                claim_erased(part, ada.log_id)
+            return leaves
+
+        assert not prove.verify_log_of(replica, head, principal_log=home).ok
+        monkeypatch.setattr(LoadedBlock, "leaves", altered)
+        assert not prove.verify_log_of(replica, head, principal_log=home).ok

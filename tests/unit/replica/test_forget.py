@@ -1,16 +1,21 @@
 """What was forgotten is gone from rows, texts and histories as if it had never been; all else stays, provably."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon import Agent, InvalidInput, NotFound, verify_proof
 from antiphon.log.proof import verify_growth
+from antiphon.model import limits
 from antiphon.model.event import Role
 from antiphon.model.text import event_text, parse_entity
+from antiphon.replica import forget as forgetting
+from antiphon.replica.forget import Done, Forgotten, note_copy
 from antiphon.world.clock import ManualClock
 from tests.unit.replica.acts import Actor, acts, check, new_agent, present
 from tests.unit.views.notes import NOTES_DOMAIN
@@ -242,3 +247,125 @@ def test_a_process_that_does_not_know_a_domain_leaves_nothing_of_it(ada: Agent, 
 
 def _notes(agent: Agent) -> Any:
     return agent.replica.tables.select(agent.replica.registry.tables["notes"], {}, order="at")
+
+
+# -- what stays ------------------------------------------------------------------------------------------------------
+
+
+def kept(outcome: Forgotten) -> dict[str, str]:
+    return {place.name: place.detail for place in outcome.places if place.state == Done.KEPT}
+
+
+def test_what_else_is_known_of_the_same_memory_is_named(ada: Agent) -> None:
+    memory = ada.remember("the old text", tags=["attic"])
+    update = ada.update(memory.entity or "", text="the new text").event
+    outcome = ada.forget(update)
+    assert texts(ada, "text") == ["the old text"], "it shows again"
+    assert list(kept(outcome)) == [f"other events of {memory.entity}"]
+    assert "older text too" in kept(outcome)[f"other events of {memory.entity}"]
+    assert outcome.complete, "all that was asked for"
+    whole = ada.forget(entity=memory.entity)
+    assert kept(whole) == {}
+    assert texts(ada, "text old new attic") == []
+
+
+def test_without_its_first_event_a_memory_shows_nothing(ada: Agent) -> None:
+    memory = ada.remember("the first text", tags=["attic"], namespace="house")
+    entity = memory.entity or ""
+    updates = [ada.update(entity, text=f"the changed text {n}").event for n in range(2)]
+    outcome = ada.forget(memory.event)
+    assert texts(ada, "text first changed attic") == []
+    assert ada.get(entity) is None
+    assert "2 events" in kept(outcome)[f"other events of {entity}"]
+    assert "no row shows them" in kept(outcome)[f"other events of {entity}"]
+    assert [event_text(event.log, event.seq) for event in ada.history(entity)] == updates
+    assert not any(b"first text" in (event.body or b"") for event in ada.log())
+    assert kept(ada.forget(entity=entity)) == {}
+    assert ada.history(entity) == []
+
+
+def test_a_correction_that_goes_brings_back_what_it_corrected(ada: Agent) -> None:
+    old = ada.remember("the meeting is on Monday")
+    new = ada.supersede(old.entity or "", "the meeting is on Tuesday")
+    assert list(kept(ada.forget(new.event))) == [f"other events of {old.entity}"]
+    assert texts(ada, "meeting") == ["the meeting is on Monday"]
+    lone = ada.remember("nothing else is known of this")
+    assert kept(ada.forget(lone.event)) == {}
+
+
+def test_many_kept_are_counted(ada: Agent) -> None:
+    entities = [ada.remember(f"fact {n}").entity or "" for n in range(20)]
+    updates = [ada.update(entity, text=f"changed {n}").event for n, entity in enumerate(entities)]
+    names = list(kept(ada.forget(updates)))
+    assert len(names) == forgetting.ENTITIES_NAMED_MAX + 1 == 17
+    assert names[-1] == "other events of 4 more entities"
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+
+def copies(outcome: Forgotten) -> list[tuple[str, str]]:
+    out_of_reach = [place for place in outcome.places if place.state == Done.CANNOT]
+    return [(place.name, place.detail.partition(": ")[0]) for place in out_of_reach]
+
+
+def test_every_copy_is_named(ada: Agent, tmp_path: Path) -> None:
+    for n in range(300):
+        note_copy(ada.replica, f"/somewhere/{n}", "export")
+    note_copy(ada.replica, "/somewhere/0", "export")
+    ada.snapshot(tmp_path / "ada.copy")
+    named = copies(ada.forget(ada.remember("x").event))
+    assert len(named) == 301, "the one made twice once"
+    assert {("export", f"/somewhere/{n}") for n in range(300)} | {("snapshot", str(tmp_path / "ada.copy"))} == {*named}
+
+
+def test_past_the_limit_older_copies_are_counted(ada: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COPIES_MAX", 5)
+    clock = ada.replica.clock
+    assert isinstance(clock, ManualClock)
+    for n in range(12):
+        clock.pass_ms(1)
+        note_copy(ada.replica, f"/somewhere/{n}", "export")
+    named = copies(ada.forget(ada.remember("x").event))
+    assert named[:5] == [("export", f"/somewhere/{n}") for n in range(7, 12)]
+    assert named[5:] == [("7 older copies", "out of reach")]
+
+
+def test_a_proof_is_named_when_its_event_goes(ada: Agent) -> None:
+    first, second = ada.remember("one"), ada.remember("two", sources=["0"])
+    note_copy(ada.replica, "/proofs/second", "proof", event=second.event)
+    for event in (first.event, second.event):
+        note_copy(ada.replica, forgetting.STANDARD_OUTPUT, "proof", event=event)
+    assert copies(ada.forget(ada.remember("three").event)) == []
+    named = copies(ada.forget(first.event))
+    assert sorted(named) == [("proof", "/proofs/second"), *[("proof", forgetting.STANDARD_OUTPUT)] * 2]
+
+
+def test_copies_noted_by_an_earlier_version_are_named(ada: Agent) -> None:
+    with ada.replica.transaction():
+        old = msgspec.msgpack.encode([{"path": "/old", "made_ms": 5, "what": "snapshot"}])
+        ada.replica.file.put("copies", old)
+    assert copies(ada.forget(ada.remember("x").event)) == [("snapshot", "/old")]
+
+
+def test_where_nothing_can_be_written_a_copy_is_made_and_not_noted(ada: Agent, tmp_path: Path) -> None:
+    ada.remember("x")
+    mark = ada.replica.mark()
+    with Agent.open("ada", domains=[NOTES_DOMAIN], read_only=True) as reader:
+        reader.snapshot(tmp_path / "ada.copy")
+        reader.export(tmp_path / "ada.jsonl")
+        assert not note_copy(reader.replica, "/somewhere", "export")
+        assert forgetting.copies_of(reader.replica) == []
+    assert (tmp_path / "ada.copy").exists()
+    assert ada.replica.mark() == mark
+
+
+def test_a_snapshot_of_a_copy_that_is_only_read_leaves_the_original_its_log(own_home: Path) -> None:
+    with Agent.create("ada") as ada:
+        ada.remember("x")
+        log = ada.log_id
+    shutil.copytree(own_home / "home", own_home / "copy")
+    with Agent.open("ada", home=own_home / "copy", read_only=True) as reader:
+        reader.snapshot(own_home / "ada.copy")
+    with Agent.open("ada") as ada:
+        assert ada.log_id == log

@@ -134,6 +134,7 @@ def test_forget_files_one_request_and_erases_nothing(ada: Agent) -> None:
         ("recall", {"query": "tea", "limit": 0}, "limit: Input should be greater than or equal to 1"),
         ("remember", {"text": "x", "significance": 2}, "significance: Input should be less than or equal to 1"),
         ("remember", {}, "text: Field required"),
+        ("remember", {"text": " \n"}, "there is nothing to remember"),
         ("remember", {"text": "x" * 300_000}, "BODY_BYTES_MAX"),
         ("remember", {"text": "x", "corrects": "not an id"}, "expected a UUID"),
         ("history", {"entity": "not an id"}, "expected a UUID"),

@@ -25,6 +25,7 @@ Drafted = tuple[Draft, Any]
 SUMMARY_RULE: Final = "keywords/v1"
 SUMMARY_SOURCES_MAX: Final = 48
 """A ref takes up to 79 bytes and a header at most HEADER_BYTES_MAX, so REFS_PER_EVENT_MAX of them never fit."""
+NOTHING_SAID: Final = "there is nothing to remember: the text is empty or only white space; say what to remember"
 _KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in declare.MEMORY.kinds}
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 
@@ -32,6 +33,8 @@ _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 def _check(text: object, significance: object, tags: object) -> None:
     if not isinstance(text, str):
         raise InvalidInput(f"a memory is text, not {type(text).__name__}")
+    if not text or text.isspace():
+        raise InvalidInput(NOTHING_SAID)
     if type(significance) not in (float, int) or not 0 <= significance <= 1:  # type: ignore[operator]  # checked first
         raise InvalidInput(f"significance is a number from 0 to 1, not {significance!r}")
     if tags is not None:
@@ -104,7 +107,7 @@ def update(memory: bytes, *, user: bytes | None, changes: dict[str, Any]) -> Dra
     if unknown or not changes:
         allowed = ", ".join(bodies.Updated.__struct_fields__)
         raise InvalidInput(f"a memory's {', '.join(sorted(unknown)) or 'nothing'} cannot be updated; choose: {allowed}")
-    _check(changes.get("text", ""), changes.get("significance", 0.5), changes.get("tags"))
+    _check(changes.get("text", "unchanged"), changes.get("significance", 0.5), changes.get("tags"))
     try:
         body = msgspec.convert(changes, bodies.Updated)
     except (msgspec.ValidationError, TypeError) as error:

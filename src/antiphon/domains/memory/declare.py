@@ -8,6 +8,7 @@ from typing import Any, Final
 from antiphon.domains.memory import bodies
 from antiphon.model.event import Event
 from antiphon.model.table import Column, FullText, Index, Table, Type
+from antiphon.model.text import name_key
 from antiphon.views.domain import AssertRow, Domain, Kind, OnlyWith, Op, UpdateRow, Write
 
 REMEMBERED: Final = "memory.remembered"
@@ -85,7 +86,8 @@ PEOPLE: Final = Table(
     key="id",
     columns=(Column("id", Type.ID, nullable=False), Column("label", Type.TEXT)),
     indexes=(Index(("label",)),),
-    doc="Random pseudonyms and the names behind them; never leaves the file.",
+    doc="Random pseudonyms, and the names behind them as `name_key` makes them (the event has what was typed); never "
+    "leaves the file.",
 )
 
 _MEMORY_COLUMNS: Final = {
@@ -109,7 +111,7 @@ def _compress(event: Event, body: bodies.Summarized) -> Iterable[Write]:
 
 def _name(event: Event, body: bodies.PersonNamed) -> Iterable[Write]:
     if event.entity is not None:
-        yield Write(PEOPLE.name, event.entity, Op.ASSERT, {"id": event.entity, "label": body.label})
+        yield Write(PEOPLE.name, event.entity, Op.ASSERT, {"id": event.entity, "label": name_key(body.label)})
 
 
 def _folds() -> dict[str, tuple[Any, ...]]:
@@ -148,4 +150,5 @@ MEMORY: Final = Domain(
     ),
     tables=(MEMORIES, REFLECTIONS, TONE_SHIFTS, PEOPLE),
     folds=_folds(),
+    version=2,
 )

@@ -326,7 +326,7 @@ class SqliteFile:
             try:
                 yield
             finally:
-                connection.execute("ROLLBACK")
+                _end(connection, keep=self.read_only)
 
     def version(self) -> int:
         """A number that changes when another connection or process has committed."""
@@ -398,6 +398,15 @@ class SqliteFile:
             for connection in (*self._readers, self.writer):
                 with contextlib.suppress(apsw.Error):
                     connection.close()
+
+
+def _end(connection: apsw.Connection, *, keep: bool) -> None:
+    """Ends a transaction that only read the file; with `keep`, what it indexed in memory stays."""
+    if keep:
+        with contextlib.suppress(apsw.Error, errors.AntiphonError):  # a damaged file may refuse even that
+            connection.execute("COMMIT")
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def rows(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:

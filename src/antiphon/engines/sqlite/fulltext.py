@@ -26,7 +26,9 @@ _MONTHS: Final = [
     "November",
     "December",
 ]
-_COLUMNS: Final = "text, author, date, tags"
+COLUMNS: Final = "text, author, date, tags"
+TOKENIZE: Final = "tokenize='porter unicode61'"
+_WEIGHTS: Final = "1.0, 0.5, 0.5, 0.8"
 HELD: Final = "antiphon_held"
 """The SQL function that reads a held column's value out of the log: (table, key, log number, seq)."""
 AUTHORS: Final = "CREATE TABLE IF NOT EXISTS authors(log INTEGER PRIMARY KEY, name TEXT NOT NULL)"
@@ -46,8 +48,8 @@ def ddl(table: Table) -> list[str]:
         f'(SELECT name FROM authors WHERE authors.log = "{table.name}".log) AS author, '
         f"strftime('%Y-%m-%d', {time}) || ' ' || (CASE strftime('%m', {time}) {months} END) AS date, "
         f'{tags} AS tags FROM "{table.name}"',
-        f"CREATE VIRTUAL TABLE \"{table.name}_fts\" USING fts5({_COLUMNS}, content='{table.name}_text', "
-        "content_rowid='n', tokenize='porter unicode61')",
+        f"CREATE VIRTUAL TABLE \"{table.name}_fts\" USING fts5({COLUMNS}, content='{table.name}_text', "
+        f"content_rowid='n', {TOKENIZE})",
         f'INSERT INTO "{table.name}_fts"("{table.name}_fts", rank) VALUES(\'secure-delete\', 1)',
     ]
 
@@ -56,9 +58,9 @@ def _cursor_name(table: str) -> str:
     return f"indexed/{table}"
 
 
-def indexed(file: SqliteFile, table: Table) -> int:
-    """The highest row number that is indexed."""
-    found = file.get(_cursor_name(table.name))
+def indexed(file: SqliteFile, table: str) -> int:
+    """The highest row number of a table that is indexed."""
+    found = file.get(_cursor_name(table))
     return 0 if found is None else int.from_bytes(found, "big")
 
 
@@ -66,7 +68,8 @@ def backlog(file: SqliteFile, table: Table) -> int:
     """How many rows wait to be indexed."""
     if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
         return 0
-    found: int = file.reader.execute(f'SELECT count(*) FROM "{table.name}" WHERE n > ?', (indexed(file, table),)).get
+    last = indexed(file, table.name)
+    found: int = file.reader.execute(f'SELECT count(*) FROM "{table.name}" WHERE n > ?', (last,)).get
     return found
 
 
@@ -74,7 +77,7 @@ def catch_up(file: SqliteFile, table: Table, *, rows_max: int) -> int:
     """Indexes up to `rows_max` more rows; how many it did. *Cost*: about 11 µs a row. In a transaction."""
     if file.writer.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
         return 0
-    start = indexed(file, table)
+    start = indexed(file, table.name)
     last = file.writer.execute(
         f'SELECT max(n), count(*) FROM (SELECT n FROM "{table.name}" WHERE n > ? ORDER BY n LIMIT ?)',
         (start, rows_max),
@@ -82,7 +85,7 @@ def catch_up(file: SqliteFile, table: Table, *, rows_max: int) -> int:
     if not last or not last[1]:
         return 0
     file.writer.execute(
-        f'INSERT INTO "{table.name}_fts"(rowid, {_COLUMNS}) SELECT n, {_COLUMNS} FROM "{table.name}_text" '
+        f'INSERT INTO "{table.name}_fts"(rowid, {COLUMNS}) SELECT n, {COLUMNS} FROM "{table.name}_text" '
         "WHERE n > ? AND n <= ?",
         (start, last[0]),
     )
@@ -93,21 +96,21 @@ def catch_up(file: SqliteFile, table: Table, *, rows_max: int) -> int:
 
 def remove(file: SqliteFile, table: Table, n: int) -> None:
     """Takes a row out of the index, before it changes or goes."""
-    if n > indexed(file, table):
+    if n > indexed(file, table.name):
         return
     file.writer.execute(
-        f'INSERT INTO "{table.name}_fts"("{table.name}_fts", rowid, {_COLUMNS}) '
-        f"SELECT 'delete', n, {_COLUMNS} FROM \"{table.name}_text\" WHERE n = ?",
+        f'INSERT INTO "{table.name}_fts"("{table.name}_fts", rowid, {COLUMNS}) '
+        f"SELECT 'delete', n, {COLUMNS} FROM \"{table.name}_text\" WHERE n = ?",
         (n,),
     )
 
 
 def restore(file: SqliteFile, table: Table, n: int) -> None:
     """Puts a changed row back into the index."""
-    if n > indexed(file, table):
+    if n > indexed(file, table.name):
         return
     file.writer.execute(
-        f'INSERT INTO "{table.name}_fts"(rowid, {_COLUMNS}) SELECT n, {_COLUMNS} FROM "{table.name}_text" WHERE n = ?',
+        f'INSERT INTO "{table.name}_fts"(rowid, {COLUMNS}) SELECT n, {COLUMNS} FROM "{table.name}_text" WHERE n = ?',
         (n,),
     )
 
@@ -128,12 +131,16 @@ def match(
     """
     if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
         return []
-    where = "".join(f" AND {term}" for term in terms)
-    fts = f'"{table.name}_fts"'
-    return rows(
-        file.reader,
-        f"SELECT f.rowid, -bm25({fts}, 1.0, 0.5, 0.5, 0.8) AS relevance FROM {fts} f "
+    sql = matching(table, f"{table.name}_fts", terms) + " ORDER BY relevance DESC LIMIT ?"
+    return rows(file.reader, sql, (query, *values, limit))
+
+
+def matching(table: Table, index: str, terms: Sequence[str]) -> str:
+    """The query for the (row number, relevance) of what matches in an index and fulfils the terms."""
+    fts = f'"{index}"'
+    return (
+        f"SELECT f.rowid, -bm25({fts}, {_WEIGHTS}) AS relevance FROM {fts} f "
         + (f'JOIN "{table.name}" t ON t.n = f.rowid ' if terms else "")
-        + f"WHERE {fts} MATCH ?{where} ORDER BY relevance DESC LIMIT ?",
-        (query, *values, limit),
+        + f"WHERE {fts} MATCH ?"
+        + "".join(f" AND {term}" for term in terms)
     )

@@ -243,6 +243,15 @@ class SqliteTables:
         found: int = self._file.reader.execute(f'SELECT count(*) FROM "{table.name}"').get
         return found
 
+    def next_numbers(self) -> dict[str, int]:
+        """The number that the next row of each table gets, from what is there: above its rows and what was indexed."""
+        declared = "SELECT tbl_name FROM sqlite_schema WHERE type='index' AND name = tbl_name || '_key'"
+        found = {}
+        for (name,) in rows(self._file.reader, declared):
+            last = self._file.reader.execute(f'SELECT max(n) FROM "{name}"').get or 0
+            found[name] = max(last, fulltext.indexed(self._file, name)) + 1
+        return found
+
     def drop(self, table: Table) -> None:
         if self.exists(table):
             self._drop(table.name)
@@ -290,6 +299,11 @@ class SqliteMentions:
         if not self._has_table():
             return []
         return rows(self._file.reader, "SELECT log, seq FROM mentions WHERE what=? ORDER BY log, seq", (what,))
+
+    def has(self, what: bytes, log: int, seq: int) -> bool:
+        """Whether this one mention is kept."""
+        sql = "SELECT 1 FROM mentions WHERE what=? AND log=? AND seq=?"
+        return self._has_table() and self._file.reader.execute(sql, (what, log, seq)).get is not None
 
     def ends(self, what: bytes) -> tuple[int, int] | None:
         if not self._has_table():
