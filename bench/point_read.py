@@ -152,7 +152,7 @@ def _near(picked: Sequence[int]) -> list[int]:
 
 
 def _row_reader(bare: Bare, table: Table) -> Callable[[bytes], object]:
-    sql = f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?'
+    sql = f'SELECT * FROM "{table.name}" WHERE "{table.key[0]}"=?'
     execute = bare.connection.execute
     return lambda key: execute(sql, (key,)).fetchone()
 

@@ -92,7 +92,7 @@ def table_rows(replica: Replica) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, by its key, without the number it happens to have."""
     found = {}
     for table in replica.registry.tables.values():
-        rows = replica.tables.select(table, {}, order=table.key, limit=1_000_000)
+        rows = replica.tables.select(table, {}, order=table.key[0], limit=1_000_000)
         found[table.name] = [(row.log, row.seq, *row.values.items()) for row in rows]
     return found
 

@@ -86,7 +86,7 @@ def recall_in(replica: Replica, text: SqliteText, question: recalling.Question) 
                 times.iso(hit.time_ms),
                 hit.text,
                 round(hit.score, 4),
-                entity_text(values[replica.registry.tables[hit.table].key]),
+                entity_text(values[replica.registry.tables[hit.table].key[0]]),
                 hit.table,
                 values.get("type") or hit.table,
                 values.get("namespace") or "",

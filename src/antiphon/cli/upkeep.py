@@ -124,7 +124,7 @@ def _check_views(agent: Agent) -> Iterator[Finding]:
     label = f"folding the events of {agent.name} again"
     with out.progress(label, 2 * _events(agent)) as advance, replica.file.snapshot():
         yield from check_views(
-            replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(),
+            replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(), replica.views,
             domains=replica.views.live, progress=advance,
         )  # fmt: skip
 

@@ -223,7 +223,7 @@ def _in_table(index: TextIndex, table: Table, question: Question, query: str, no
         terms.append(f"t.user IN ({','.join('?' * len(question.users))})")
         values += question.users
     if question.entity is not None:
-        need(table.key, f't."{table.key}" = ?', question.entity)
+        need(table.key[0], f't."{table.key[0]}" = ?', question.entity)
     if question.kinds and table.name not in question.kinds:
         if "type" not in names:
             return []
@@ -263,7 +263,7 @@ def _fits(table: Table, row: StoredRow, question: Question, now_ms: int) -> bool
         and (question.namespace is None or namespace == question.namespace)
         and (below is None or namespace == below or str(namespace).startswith(below + "."))
         and (not question.users or values.get("user") in question.users)
-        and (question.entity is None or values[table.key] == question.entity)
+        and (question.entity is None or values[table.key[0]] == question.entity)
         and (not question.kinds or table.name in question.kinds or values.get("type") in question.kinds)
         and (not isinstance(expires, int) or expires > now_ms)
     )
@@ -285,16 +285,16 @@ def _correct_first(
 ) -> list[Hit]:
     """Puts what corrects a hit right before it: the newest always, older corrections where they match themselves."""
     by_name = {table.name: table for table in tables}
-    own = {(hit.table, hit.row.values[by_name[hit.table].key]): hit for hit in hits}
+    own = {(hit.table, hit.row.values[by_name[hit.table].key[0]]): hit for hit in hits}
     out: dict[tuple[str, bytes], Hit] = {}
     for hit in hits:
         table = by_name[hit.table]
         newer = _corrections(index, table, hit)
-        fitting = [row for row in newer if (table.name, row.values[table.key]) in own]
+        fitting = [row for row in newer if (table.name, row.values[table.key[0]]) in own]
         if newer and newer[-1] not in fitting and _fits(table, newer[-1], question, now_ms):
             fitting.append(newer[-1])
         for row in (*reversed(fitting), hit.row):
-            key = (table.name, row.values[table.key])
+            key = (table.name, row.values[table.key[0]])
             found = own.get(key) or _beside(table, row, hit)
             if key not in out:
                 out[key] = msgspec.structs.replace(found, score=max(found.score, hit.score))
@@ -305,7 +305,7 @@ def _corrections(index: TextIndex, table: Table, hit: Hit) -> list[StoredRow]:
     """The rows that correct this one, and one another, up to the newest. *Cost*: one look-up a correction."""
     found: dict[bytes, StoredRow] = {}
     newer = hit.row.values.get("superseded_by")
-    while isinstance(newer, bytes) and newer not in found and newer != hit.row.values[table.key]:
+    while isinstance(newer, bytes) and newer not in found and newer != hit.row.values[table.key[0]]:
         row = index.row(table, newer)
         if row is None:
             break

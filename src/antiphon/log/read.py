@@ -213,7 +213,7 @@ class LogReader:
         if header is None:
             raise NotFound(f"event {seq} was forgotten; only its hash is kept", seq=seq)
         body = self._body(head, loaded, seq)
-        return Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc))
+        return Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc), head.owner)
 
     def _body(self, head: LogHead, loaded: LoadedBlock, seq: int) -> bytes | None:
         if seq - loaded.first >= loaded.row.packed:
@@ -241,7 +241,8 @@ class LogReader:
                 if raw is not None:
                     header = decode_header(raw)
                     place = leaves.first + at
-                    yield Event(head.id, place, header, leaves.bodies[at], stamp_of(head, place, header.hlc))
+                    stamp = stamp_of(head, place, header.hlc)
+                    yield Event(head.id, place, header, leaves.bodies[at], stamp, head.owner)
             seq = stop
 
     def leaves(self, head: LogHead, seq: int) -> blocks.Leaves:

@@ -95,13 +95,17 @@ NEW: Final = b""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event at its place in a log. `body` is None where only the leaf's hash or header is held."""
+    """An event at its place in a log. `body` is None where only the leaf's hash or header is held.
+
+    `author` is the agent (or principal) whose log it is.
+    """
 
     log: bytes
     seq: int
     header: Header
     body: bytes | None
     stamp: int
+    author: bytes = b""
 
     @property
     def entity(self) -> bytes | None:

@@ -41,3 +41,11 @@ COPIES_MAX: Final = 1_024
 SCRUB_FILE_BYTES_MAX: Final = 256 << 20
 """Files up to this size are rewritten at once when forgetting finds old copies in their free space (1 s for 100 MiB);
 larger ones wait for `antiphon doctor`."""
+
+JSON_BYTES_MAX: Final = 65_536
+JSON_DEPTH_MAX: Final = 32
+ITEMS_MAX: Final = 4_096
+"""Items of a list, a set or a map in one column."""
+
+KEY_BYTES_MAX: Final = 1_024
+"""Of a row's key, encoded."""

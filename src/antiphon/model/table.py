@@ -1,49 +1,139 @@
 """Room `model` (pure; imports `model` alone): tables as data: one declaration from which every engine derives its own.
 
-A declaration that contradicts itself is refused when it is made, naming the column and the reason.
+A declaration that contradicts itself is refused when it is made, naming the column and the reason: `declared.py`.
 """
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from antiphon.model.errors import InvalidInput
-
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_RESERVED: Final = frozenset({"n", "log", "seq", "rowid", "author", "date"})
-
-_RESERVED_TABLES: Final = frozenset({"authors", "blocks", "frames", "logs", "mentions", "meta", "outbox", "runs"})
+from antiphon.model.places import Places
 
 
 class Type(StrEnum):
-    """What a column holds, in every engine."""
+    """What a column holds, in every engine. `model/values.py` says which Python values those are."""
 
     TEXT = "text"
+    ENUM = "enum"
+    """One of `values`."""
     INTEGER = "integer"
+    """63 bits and a sign."""
     REAL = "real"
+    DECIMAL = "decimal"
+    """Exact, with `precision` digits of which `scale` stand after the point."""
     BOOLEAN = "boolean"
+    DATE = "date"
     TIMESTAMP = "timestamp"
     """Milliseconds since 1970 UTC."""
-    JSON = "json"
+    DURATION = "duration"
+    """Milliseconds."""
     BYTES = "bytes"
+    JSON = "json"
+    LIST = "list"
+    SET = "set"
+    """In ascending order, each value once."""
+    MAP = "map"
+    """From text to values of type `of`."""
+    VECTOR = "vector"
+    """`size` numbers of 32 bits."""
+    GEO_POINT = "geo_point"
+    """(longitude, latitude) in degrees."""
+    GEO_SHAPE = "geo_shape"
+    """A GeoJSON geometry."""
     ID = "id"
-    """A 16-byte entity id or pseudonym."""
+    """A 16-byte entity id."""
+    PERSON = "person"
+    """The 16-byte pseudonym of a person."""
+    AGENT = "agent"
+    """The 32-byte id of an agent."""
+    LOG = "log"
+    """The 32-byte id of a log."""
 
 
 class Merge(StrEnum):
-    """Which of several writes to a column counts."""
+    """Which of several writes to a column counts. None of them depends on the order in which events arrive."""
 
     LAST_WRITE = "last_write"
     ONCE = "once"
     """The first write; later ones change nothing."""
+    HIGHEST = "highest"
+    """The write whose event declares the highest number in the column `by`, at most `ceiling`; then the last."""
+    GROW_SET = "grow_set"
+    """The union of all writes."""
+    MUTUAL = "mutual"
+    """The value whose benefit (column `by`), summed over what both parties declared last, is highest; then the last."""
+    DECIDED = "decided"
+    """What the row's home wrote last; what others write is refused."""
 
 
-class Column(msgspec.Struct, frozen=True):
+class Writers(msgspec.Struct, frozen=True):
+    """Whose events may write to a row: see AUTHOR, PRINCIPAL, ANYONE and `owners`."""
+
+    rule: str
+    columns: tuple[str, ...] = ()
+
+
+AUTHOR: Final = Writers("author")
+"""The agent that the key names; where it names none, the one whose event made the row's id."""
+PRINCIPAL: Final = Writers("principal")
+"""Every agent of the author's principal."""
+ANYONE: Final = Writers("anyone")
+
+
+def owners(*columns: str) -> Writers:
+    """The agents that these columns of the row name when the write comes, in the one order; and the row's author."""
+    return Writers("owners", columns)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Who may read a row: see READ_ALL, READ_OWN and `parties`."""
+
+    rule: str
+    columns: tuple[str, ...] = ()
+
+
+READ_ALL: Final = Access("all")
+READ_OWN: Final = Access("own")
+"""The author alone."""
+
+
+def parties(*columns: str) -> Access:
+    """The author, and the agents that these columns name."""
+    return Access("parties", columns)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What a value must be, beyond its type. *Units*: `length_max` in characters, items or bytes."""
+
+    least: int | float | None = None
+    most: int | float | None = None
+    above: int | float | None = None
+    length_max: int | None = None
+    among: tuple[Any, ...] = ()
+
+
+class Derived(msgspec.Struct, frozen=True):
+    """A column that no event writes: a function of rows of `table` whose columns `match` equal this row's key.
+
+    `function` is count, sum, min, max or set (of `column`); `where` keeps only rows whose columns have these values.
+    `ratio` and `product` are of two columns of the row itself, computed when read.
+    """
+
+    function: str
+    table: str = ""
+    column: str = ""
+    match: tuple[str, ...] = ()
+    where: tuple[tuple[str, Any], ...] = ()
+    of: tuple[str, ...] = ()
+
+
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     """One column; an absent write leaves it, a write of None clears it.
 
     A *held* column (the table's subject alone) is not stored with the row: an engine that has the log beside it reads
@@ -53,18 +143,53 @@ class Column(msgspec.Struct, frozen=True):
     name: str
     type: Type
     nullable: bool = True
-    default: str | int | float | bool | None = None
+    default: Any = None
     merge: Merge = Merge.LAST_WRITE
+    by: str | None = None
+    ceiling: int = 50
+    check: Check | None = None
+    values: tuple[str, ...] = ()
+    of: Type | None = None
+    size: int = 0
+    precision: int = 18
+    scale: int = 6
+    references: str | None = None
+    """A table, or `table.column`: soft, since what it names may come later or never."""
+    pii: bool = False
+    """Sent to engines as ciphertext alone."""
+    blind: bool = False
+    """A PII column that can be looked up by equality."""
+    writers: Writers | None = None
+    """Who may write this column, where that differs from the table's rule."""
+    derived: Derived | None = None
     doc: str = ""
     held: bool = False
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the table in the file has the column; the others are held by the log, or computed when read."""
+        return not self.held and (self.derived is None or not self.derived.of)
 
-class Index(msgspec.Struct, frozen=True):
-    """An index over columns, in order; `where` keeps only rows whose column has this value."""
+
+class Index(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An index over columns, in order; `where` keeps only rows whose column has this value, or one of these.
+
+    A *time block* index is for columns that grow with the time of writing: cheap, coarse (BRIN).
+    """
 
     columns: tuple[str, ...]
     descending: bool = False
-    where: tuple[str, str | int | bool] | None = None
+    where: tuple[str, Any] | None = None
+    include: tuple[str, ...] = ()
+    time_block: bool = False
+
+    @property
+    def accepted(self) -> tuple[Any, ...]:
+        """The values that `where` lets pass."""
+        if self.where is None:
+            return ()
+        value = self.where[1]
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 class FullText(msgspec.Struct, frozen=True):
@@ -75,46 +200,138 @@ class FullText(msgspec.Struct, frozen=True):
     tags: str | None = None
 
 
-class Table(msgspec.Struct, frozen=True):
-    """A table of a domain. `key` is the entity's id; `subject` is the column that a row is quoted by.
+class Measure(msgspec.Struct, frozen=True):
+    """One figure of a rollup: mean, sum, min, max or count of a column of the source, under a name."""
 
-    Each row also carries the place of the event it speaks by: the one that last wrote `subject`.
+    name: str
+    function: str
+    column: str = ""
+
+
+class Rollup(msgspec.Struct, frozen=True):
+    """A table of figures by bucket of time and group, kept exactly as rows come, change and go.
+
+    *Units*: `bucket_ms` in ms; reals are summed in millionths, as integers.
     """
 
     name: str
-    key: str
+    time: str
+    bucket: str
+    bucket_ms: int
+    group: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """Rows whose time column is older than this may be dropped. *Units*: ms."""
+
+    column: str
+    keep_ms: int
+
+
+class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
+    """A table of a domain. `subject` is the column that a row is quoted by.
+
+    Each row also carries the place of the event it speaks by: the one that last wrote `subject`. `minted` says that
+    the key is the id which the asserting event made, so that nobody else can make the row. `shared` tables fold no
+    private events. `home` names the column with the log that decides the row's *decided* columns. `shard` are the
+    columns (the key's first by default) by whose hash rows are placed; derived columns look no further.
+    """
+
+    name: str
+    key: tuple[str, ...] | str
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
     fulltext: FullText | None = None
     subject: str | None = None
+    minted: bool = True
+    shared: bool = False
+    writers: Writers = AUTHOR
+    access: Access = READ_OWN
+    home: str | None = None
+    shard: tuple[str, ...] = ()
+    retention: Retention | None = None
+    rollups: tuple[Rollup, ...] = ()
+    places: Places = Places()
+    rollup_of: str | None = None
+    """The table that this one is a rollup of; events do not write it."""
     doc: str = ""
 
     def __post_init__(self) -> None:
-        fault = _fault(self)
+        from antiphon.model.declared import fault_of
+
+        if isinstance(self.key, str):
+            msgspec.structs.force_setattr(self, "key", (self.key,))
+        names = {column.name: column for column in self.columns}
+        if self.minted and not (len(self.key) == 1 and getattr(names.get(self.key[0]), "type", None) == Type.ID):
+            msgspec.structs.force_setattr(self, "minted", False)
+        fault = fault_of(self)
         if fault:
             raise InvalidInput(f"table {self.name!r}: {fault}", table=self.name)
 
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by their names."""
+        return {column.name: column for column in self.columns}
+
     def column(self, name: str) -> Column:
         """The column of this name. Raises InvalidInput."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise InvalidInput(f"table {self.name!r} has no column {name!r}", table=self.name, column=name)
+        found = self.by_name.get(name)
+        if found is None:
+            known = ", ".join(self.by_name)
+            raise InvalidInput(
+                f"table {self.name!r} has no column {name!r}; it has {known}", table=self.name, column=name
+            )
+        return found
 
-    @property
+    @cached_property
     def held(self) -> str | None:
         """The column that is held by the log, None when there is none."""
         return self.subject if self.subject is not None and self.column(self.subject).held else None
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @cached_property
+    def derived(self) -> tuple[Column, ...]:
+        """The columns that are functions of other tables' rows."""
+        return tuple(c for c in self.columns if c.derived is not None and c.derived.table)
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The columns that whoever asserts a row must say."""
+        free = (c for c in self.columns if not c.nullable and c.default is None and c.derived is None)
+        return tuple(c.name for c in free)
+
+    @cached_property
+    def agent_in_key(self) -> str | None:
+        """The key's first column that names an agent: the row's author."""
+        return next((name for name in self.key if self.column(name).type == Type.AGENT), None)
+
+    @cached_property
+    def shard_columns(self) -> tuple[str, ...]:
+        """The columns by whose hash rows are placed."""
+        return self.shard or (self.key[0],)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every column takes its last write and the author alone writes: such rows need no more than that."""
+        simple = all(c.merge == Merge.LAST_WRITE and c.writers is None for c in self.columns)
+        return simple and self.home is None and self.writers.rule in ("author", "anyone", "principal")
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever anything that an engine derives from changes."""
+        """Changes whenever anything in the declaration changes."""
         return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @cached_property
+    def shape(self) -> str:
+        """Changes whenever the rows could: where they are also kept, and who may read them, leave it."""
+        bare = msgspec.structs.replace(self, places=Places(), access=READ_OWN, retention=None, doc="")
+        return sha256(msgspec.json.encode(bare)).hexdigest()[:16]
 
 
 def below_sql(column: str) -> str:
@@ -125,50 +342,3 @@ def below_sql(column: str) -> str:
 def below_values(name: str) -> tuple[str, str, str]:
     """The values of `below_sql`: every name between `name.` and `name/` begins with `name.`, as `/` follows `.`."""
     return name, name + ".", name + "/"
-
-
-def _fault(table: Table) -> str | None:
-    names = [column.name for column in table.columns]
-    if not _NAME.fullmatch(table.name):
-        return "its name must be lower-case letters, digits and underscores, at most 63"
-    if table.name in _RESERVED_TABLES or table.name.startswith("sqlite_"):
-        return "its name is one that engines reserve: choose another"
-    for column in table.columns:
-        if not _NAME.fullmatch(column.name) or column.name in _RESERVED:
-            return f"column {column.name!r} has a name that engines reserve or refuse"
-        if names.count(column.name) > 1:
-            return f"column {column.name!r} is declared twice"
-        if not column.nullable and column.default is None and column.name != table.key and column.type == Type.JSON:
-            return f"column {column.name!r}: JSON that is required needs a default"
-    if table.key not in names:
-        return f"its key {table.key!r} is not a column"
-    if table.column(table.key).type != Type.ID:
-        return f"its key {table.key!r} is not of type id"
-    if len({index.columns for index in table.indexes}) < len(table.indexes):
-        return "two indexes over the same columns"
-    for index in table.indexes:
-        for name in (*index.columns, *(index.where[:1] if index.where else ())):
-            if name not in names:
-                return f"an index names {name!r}, which is not a column"
-    return _text_fault(table, names)
-
-
-def _text_fault(table: Table, names: list[str]) -> str | None:
-    if table.subject is not None and table.subject not in names:
-        return f"its subject {table.subject!r} is not a column"
-    for column in table.columns:
-        if column.held and (column.name != table.subject or not column.nullable or column.default is not None):
-            return f"column {column.name!r} is held by the log, so it must be the subject, nullable and without default"
-    indexed = {name for index in table.indexes for name in index.columns}
-    if table.subject in indexed and table.column(table.subject).held:
-        return f"column {table.subject!r} is held by the log, so no index can be over it"
-    if table.fulltext is None:
-        return None
-    for name in (table.fulltext.text, table.fulltext.time, *filter(None, (table.fulltext.tags,))):
-        if name not in names:
-            return f"its full text names {name!r}, which is not a column"
-    if table.column(table.fulltext.text).type != Type.TEXT:
-        return f"full text over {table.fulltext.text!r}, which is not text"
-    if table.column(table.fulltext.time).type != Type.TIMESTAMP:
-        return f"the full text's time {table.fulltext.time!r} is not a timestamp"
-    return None

@@ -25,15 +25,18 @@ from antiphon.model.table import Column, Table, Type
 from antiphon.model.text import EntityIds, counted, event_text
 from antiphon.ops.doctor import AGAIN, SAVE, Finding, State, ok
 from antiphon.views.domain import Registry
-from antiphon.views.merge import Merged, Placed, merge
-from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person, of_source
+from antiphon.views.maintain import Views
+from antiphon.views.merge import Merged, Placed
+from antiphon.views.store import OF_REQUESTS, StoredRow, of_person, of_source
 
 CHANGED_WRITES_MAX: Final = 1_000_000
 """Writes to rows that several events wrote, remembered at a time: up to 400 bytes each, where every row has few. More
 are gone through in parts, and each part reads every event twice."""
 _SEQ_BITS: Final = LOG_EVENTS_MAX.bit_length() - 1
 _STEP: Final = 1_024
-_MENTIONED: Final = {1: "an entity", 2: "a person", 3: "a source", 4: "that it asks for something to be forgotten"}
+_MENTIONED: Final = {
+    1: "an entity", 2: "a person", 3: "a source", 4: "that it asks for something to be forgotten", 5: "a row",
+}  # fmt: skip
 
 
 def check_views(
@@ -42,6 +45,7 @@ def check_views(
     mentions: SqliteMentions,
     reader: LogReader,
     heads: Iterable[LogHead],
+    views: Views,
     *,
     domains: Iterable[str] | None = None,
     progress: Callable[[int], None] = lambda count: None,
@@ -54,7 +58,7 @@ def check_views(
     """
     own = [head for head in heads if head.role != LogRole.FOREIGN]
     live = set(registry.domains) if domains is None else set(domains)
-    again = _Again(registry, tables, mentions, reader, own, progress)
+    again = _Again(registry, tables, mentions, reader, own, views, progress)
     again.live = {name for name, of in registry.domain_of_table.items() if of in live}
     try:
         fault = again.fault()
@@ -66,7 +70,7 @@ def check_views(
         return
     rows, mentioned = counted(sum(again.rows.values()), "row"), counted(again.mentioned, "mention")
     yield ok("views", f"{rows} and {mentioned}, as their events make them")
-    for name in sorted(again.live):
+    for name in sorted(name for name in again.live if registry.tables[name].rollup_of is None):
         expected, found = again.rows.get(name, 0), tables.count(registry.tables[name])
         if expected != found:
             detail = f"{name} has {counted(found, 'row')} where its events make {expected:,}"
@@ -90,8 +94,10 @@ class _Again:
         mentions: SqliteMentions,
         reader: LogReader,
         heads: list[LogHead],
+        views: Views,
         progress: Callable[[int], None],
     ) -> None:
+        self._views = views
         self._registry, self._tables, self._mentions, self._reader = registry, tables, mentions, reader
         self._heads, self._progress = {head.no: head for head in heads}, progress
         self._numbers = {head.id: head.no for head in heads}
@@ -118,14 +124,15 @@ class _Again:
         for no, event, _ in self._events():
             wanted = set() if part else self._mentions_of(event)
             single: dict[tuple[str, bytes], list[Placed]] = {}
+            here: set[bytes] = set()
             for placed in self._writes(event):
-                key = placed.write.key
-                if key in changed:
-                    wanted.add(of_entity(key))
-                elif zlib.crc32(key) % parts == part:
-                    single.setdefault((placed.write.table, key), []).append(placed)
-            for key in changed.intersection(what[1:] for what in wanted if what[0] == 1):
-                writes[key].append(no << _SEQ_BITS | event.seq)
+                what = self._what(placed)
+                if what in changed:
+                    here.add(what)
+                elif zlib.crc32(what) % parts == part:
+                    single.setdefault((placed.write.table, placed.write.key), []).append(placed)
+            for what in here:
+                writes[what].append(no << _SEQ_BITS | event.seq)
                 count += 1
                 if count > CHANGED_WRITES_MAX and len(changed) > 1:
                     raise _TooMany
@@ -155,39 +162,40 @@ class _Again:
         found: set[bytes] = set()
         for _, event, own in self._events():
             for placed in self._writes(event):
-                key = placed.write.key
-                if key != own and zlib.crc32(key) % parts == part:
-                    found.add(key)
+                what = self._what(placed)
+                if placed.write.key != own and zlib.crc32(what) % parts == part:
+                    found.add(what)
             if len(found) > CHANGED_WRITES_MAX:
                 raise _TooMany
         return found
 
     def _writes(self, event: Event) -> Iterator[Placed]:
-        kind = self._registry.kinds.get(event.kind)
-        if kind is None or event.body is None or event.header.kind_version > kind.version:
-            return
-        value = kind.read(event.body, event.header.kind_version)
-        folds = self._registry.folds.get(event.kind, ())
-        for at, write in enumerate(write for fold in folds for write in fold(event, value)):
-            if write.table in self.live:
-                yield Placed(event.stamp, event.log, event.seq, write, at)
+        return (placed for placed in self._views.placed(event) if placed.write.table in self.live)
 
-    def _changed_fault(self, key: bytes, places: array[int]) -> str | None:
-        writes: dict[str, list[Placed]] = {}
+    def _what(self, placed: Placed) -> bytes:
+        return self._views.what_of((placed.write.table, placed.write.key))
+
+    def _changed_fault(self, what: bytes, places: array[int]) -> str | None:
+        writes: dict[tuple[str, bytes], list[Placed]] = {}
         for place in places:
+            no, seq = place >> _SEQ_BITS, place & (LOG_EVENTS_MAX - 1)
             try:
-                event = self._reader.event(self._heads[place >> _SEQ_BITS], place & (LOG_EVENTS_MAX - 1))
+                event = self._reader.event(self._heads[no], seq)
             except NotFound:  # forgotten since, where no snapshot is held
                 continue
+            if len(places) > 1:  # a row of one event is found by the row itself
+                fault = self._mention_fault(no, event, {what})
+                if fault is not None:
+                    return fault
             for placed in self._writes(event):
-                if placed.write.key == key:
-                    writes.setdefault(placed.write.table, []).append(placed)
-        found = (self._row_fault(name, key, placed) for name, placed in writes.items())
+                if self._what(placed) == what:
+                    writes.setdefault((placed.write.table, placed.write.key), []).append(placed)
+        found = (self._row_fault(name, key, placed) for (name, key), placed in writes.items())
         return next((fault for fault in found if fault is not None), None)
 
     def _row_fault(self, name: str, key: bytes, writes: list[Placed]) -> str | None:
         table = self._registry.tables[name]
-        merged, row = merge(table, writes), self._tables.row(table, key)
+        merged, row = self._views.outcome(table, key, writes).row, self._tables.row(table, key)
         place = event_text(writes[-1].log, writes[-1].seq)
         if merged is None:
             return None if row is None else f"{name} has a row that event {place} leaves none of"
@@ -203,7 +211,8 @@ class _Again:
         if (row.log, row.seq) != (self._numbers[merged.log], merged.seq):
             return ["the event that it speaks by"]
         pairs = zip(table.columns, merged.values, strict=True)
-        return [column.name for column, value in pairs if not _same(column, value, row.values[column.name])]
+        said = ((column, value) for column, value in pairs if column.derived is None)
+        return [column.name for column, value in said if not _same(column, value, row.values[column.name])]
 
     def _mentions_of(self, event: Event) -> set[bytes]:
         """The mentions that an event's header alone calls for."""

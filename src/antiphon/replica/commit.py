@@ -23,7 +23,7 @@ from antiphon.replica.group import GroupCommit, Job
 from antiphon.replica.stored import Stored
 from antiphon.views.feed import OutboxEntry
 from antiphon.views.maintain import RowKey
-from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
+from antiphon.views.store import OF_REQUESTS, of_person, of_source
 
 
 class Batch(msgspec.Struct):
@@ -153,6 +153,8 @@ class Writer(Stored):
         )
         if skip:
             touched |= self._restamp(appended.head)
+        if self.views.unsaved:
+            self._save_state()
         if self._others:
             self._leave_behind(before, appended)
         self._feed(
@@ -237,15 +239,18 @@ class Writer(Stored):
         """After a clock reset: computes again the rows of several events whose order may have changed."""
         touched: set[RowKey] = set()
         cut = head.resets[-1][1]
-        found = rows(self.file.reader,
-            "SELECT DISTINCT m.what FROM mentions m WHERE m.log=? AND m.what >= x'01' AND m.what < x'02'", (head.no,)
-        ) if self._has("mentions") else []  # fmt: skip
+        sql = (
+            "SELECT DISTINCT what FROM mentions WHERE log=? "
+            "AND (what >= x'01' AND what < x'02' OR what >= x'05' AND what < x'06')"
+        )
+        found = rows(self.file.reader, sql, (head.no,)) if self._has("mentions") else []
         for (what,) in found:
             for no, seq in self.mentions.find(what):
                 event = self._event_or_none(no, seq)
                 if event is not None and event.header.hlc >= cut:
-                    touched |= {key for key in self.views.keys_of(event) if of_entity(key[1]) == what}
-        return {key for key in touched if self.views.recompute(self.state, key)}
+                    touched |= {key for key in self.views.keys_of(event) if self.views.what_of(key) == what}
+        changed = {key for key in touched if self.views.recompute(self.state, key)}
+        return changed | self.views.flush_figures(self.state)
 
     def refold(self, domain: str) -> int:
         """Drops a domain's tables and folds them again from the logs; how many events were read."""

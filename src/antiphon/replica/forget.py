@@ -281,7 +281,7 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
         by_log.setdefault(no, []).append(seq)
         keys = replica.views.keys_of(event)
         rows |= keys
-        mentions += [(of_entity(key), no, seq) for _, key in keys]
+        mentions += [(replica.views.what_of(key), no, seq) for key in keys]
         header = event.header
         if header.entity is not None:
             mentions.append((of_entity(header.entity), no, seq))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.figures import SqliteFigures, SqliteRejections
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.logs import SqliteLogs
 from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
@@ -22,6 +23,7 @@ from antiphon.model import limits
 from antiphon.model.errors import Corrupt, NotFound, UnsupportedFormat
 from antiphon.model.event import Event
 from antiphon.model.text import event_text, id_text
+from antiphon.replica.authority import Authorities
 from antiphon.views.domain import Registry
 from antiphon.views.feed import OutboxEntry
 from antiphon.views.maintain import FileState, Views
@@ -55,6 +57,7 @@ class Stored:
         self.logs = SqliteLogs(file)
         self.tables = SqliteTables(file, self._held)
         self.mentions = SqliteMentions(file)
+        self.rejections = SqliteRejections(file)
         self._appender = Appender(self.logs, self.entropy)
         self._local = threading.local()
         self._tick = 0
@@ -68,7 +71,16 @@ class Stored:
         self._shown_tick = -1
         self._signers: dict[bytes, SigningKey] = {}
         self._write_reader = LogReader(self.logs, lambda: self._tick)
-        self.views = Views(registry, self.tables, self.mentions, lambda: self._write_reader, lambda: self._heads_by_no)
+        self.views = Views(
+            registry,
+            self.tables,
+            SqliteFigures(file, self.tables),
+            self.mentions,
+            self.rejections,
+            lambda: self._write_reader,
+            lambda: self._heads_by_no,
+            Authorities(file),
+        )
         self.state = FileState()
         self._settled = False
         self._others: tuple[str, ...] = ()
@@ -136,6 +148,7 @@ class Stored:
         )
 
     def _save_state(self) -> None:
+        self.views.unsaved = False
         self.file.put("state", msgspec.msgpack.encode(self.state))
 
     def _moved(self) -> None:
@@ -146,6 +159,8 @@ class Stored:
         self._appender.forget_caches()
         self.tables.forget_caches()
         self.mentions.forget_caches()
+        self.rejections.forget_caches()
+        self.views.figures.clear()
         self._writer_version = -1
         self._moved()
 

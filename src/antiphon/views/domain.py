@@ -10,15 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from operator import attrgetter, itemgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from antiphon.log.kinds import SYSTEM_KINDS
 from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, Rejected
-from antiphon.model.event import Event
-from antiphon.model.table import Table
+from antiphon.model.event import Event, Role
+from antiphon.model.table import Column, Table, Type
+from antiphon.model.values import canonical, key_of
+from antiphon.views.rollups import rollup_table
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -32,12 +34,23 @@ class Op(IntEnum):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """One event's say on one row. A row exists while an event that asserts it, and none that deletes it, is visible."""
+    """One event's say on one row. A row exists while an event that asserts it is visible and not deleted.
+
+    A delete names what it deletes: all that its own log wrote to the row before it, and in the logs of `named` all
+    up to the seq given there. What it does not name, because it was not known yet, stays.
+    """
 
     table: str
     key: bytes
     op: Op
     values: Mapping[str, Any] = {}
+    named: tuple[tuple[bytes, int], ...] = ()
+
+
+def write(table: Table, op: Op, values: Mapping[str, Any]) -> Write:
+    """A write to the row whose key is among the values. Raises InvalidInput when a part of the key does not fit."""
+    parts = {name: canonical(table.column(name), values.get(name)) for name in table.key}
+    return Write(table.name, key_of(table, parts), op, {**values, **parts} if op == Op.ASSERT else values)
 
 
 Fold = Callable[[Event, Any], Iterable[Write]]
@@ -45,6 +58,30 @@ Fold = Callable[[Event, Any], Iterable[Write]]
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """A body of one version -> of the next, as plain maps."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A home's answer to a request: the body of its event, or why not."""
+
+    kind: str = ""
+    body: Any = None
+    refused: str = ""
+
+
+Decider = Callable[["Rows", Event, Any], Decision]
+"""(rows as the home knows them, request, its body) -> the home's answer. Pure but for reading those rows."""
+
+
+class Rows(Protocol):
+    """What a decider may read."""
+
+    def row(self, table: str, key: bytes) -> Mapping[str, Any] | None:
+        """A row by its key, None when there is none."""
+        ...
+
+    def select(self, table: str, **equal: Any) -> list[Mapping[str, Any]]:
+        """Rows whose columns have these values."""
+        ...
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -68,55 +105,107 @@ class Kind(msgspec.Struct, frozen=True):
             raise Rejected(f"the body of this {self.name} (version {version}) does not fit its kind: {error}") from None
 
 
-class AssertRow:
-    """The fold that makes a row of each event, column by column: from a field of the body, `@time` or `@entity`.
+_OF_EVENT: Final[dict[str, Callable[[Event], Any]]] = {
+    "@entity": lambda event: event.entity,
+    "@time": lambda event: time_of(event),  # noqa: PLW0108  # it stands below
+    "@recorded": lambda event: event.header.hlc >> 16,
+    "@author": lambda event: event.author,
+    "@log": lambda event: event.log,
+}
+_AT: Final = {name: at for at, name in enumerate(_OF_EVENT)}
 
-    `@time` is when it happened, or when it was recorded where that was not said.
+
+class AssertRow:
+    """The fold that makes a row of each event, column by column: from a field of the body, or of the event.
+
+    `@time` is when it happened, or when it was recorded where that was not said; `@recorded` when it was recorded;
+    `@entity` its entity (the default for a minted key); `@author` the agent whose log it is in; `@log` that log.
     """
 
     def __init__(self, table: Table, **columns: str) -> None:
         self.table = table
-        if columns.get(table.key, "@entity") != "@entity":
-            raise InvalidInput(f"table {table.name!r}: its key {table.key!r} is the event's entity, nothing else")
-        self._sources = {table.key: "@entity", **columns}
-        for name in self._sources:
-            table.column(name)
+        if table.minted:
+            if columns.get(table.key[0], "@entity") != "@entity":
+                raise InvalidInput(
+                    f"table {table.name!r}: its key {table.key[0]!r} is the event's entity, nothing else"
+                )
+            columns = {table.key[0]: "@entity", **columns}
+        elif len(table.key) == 1 and table.column(table.key[0]).type in (Type.ID, Type.PERSON):
+            columns = {table.key[0]: "@entity", **columns}
+        self._sources = columns
+        for name, source in columns.items():
+            if table.column(name).derived is not None:
+                raise InvalidInput(f"table {table.name!r}: {name!r} is derived, no event writes it")
+            if source[0] == "@" and source not in _OF_EVENT:
+                raise InvalidInput(f"table {table.name!r}: {source!r} is not among {', '.join(_OF_EVENT)}")
+        missing = [name for name in table.key if name not in columns]
+        if missing:
+            raise InvalidInput(f"table {table.name!r}: nothing says what its key {missing[0]!r} is", table=table.name)
+        self.checked = tuple(
+            (at, table.columns[at])
+            for at, name in enumerate(table.names)
+            if name in columns and _is_checked(table, name)
+        )
+        """(position, column) of the columns whose values must be looked at even where the body's type has fitted."""
+        self.reals = tuple(
+            at
+            for at, name in enumerate(table.names)
+            if name in columns and table.column(name).type == Type.REAL and not _is_checked(table, name)
+        )
         self._rower = self._build()
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
-        values = dict(zip(self.table.names, self._rower(event.entity, _time_of(event), body), strict=True))
-        if self.table.held is not None and self.table.held in self._sources:
-            values[self.table.held] = getattr(body, self._sources[self.table.held])
-        return (Write(self.table.name, event.entity or b"", Op.ASSERT, values),)
+        values = {
+            name: _OF_EVENT[source](event) if source[0] == "@" else getattr(body, source)
+            for name, source in self._sources.items()
+        }
+        return (write(self.table, Op.ASSERT, values),)
 
-    def row(self, entity: bytes | None, time_ms: int, body: Any) -> tuple[Any, ...]:
-        """The row's values in the table's order, as Python values; None for what the log holds."""
-        return self._rower(entity, time_ms, body)
+    def row(self, place: tuple[bytes | None, int, int, bytes, bytes], body: Any) -> tuple[Any, ...]:
+        """The row's values in the table's order, as Python values; None for what the log holds.
 
-    def _build(self) -> Callable[[bytes | None, int, Any], tuple[Any, ...]]:
-        """A function from (entity, time, body) to the row, without a Python loop over columns."""
+        *Shapes*: `place` is (entity, time, time of recording, author, log).
+        """
+        return self._rower(place, body)
+
+    def _build(self) -> Callable[[Any, Any], tuple[Any, ...]]:
+        """A function from (place, body) to the row, without a Python loop over columns."""
         names = self.table.names
         sources = [None if name == self.table.held else self._sources.get(name) for name in names]
         fields = [source for source in sources if source and source[0] != "@"]
         constants = tuple(self.table.column(name).default for name in names)
-        if not fields:
-            fetch: Callable[[Any], tuple[Any, ...]] = lambda body: ()  # noqa: E731
-        elif len(fields) == 1:
-            only = fields[0]
-            fetch = lambda body: (getattr(body, only),)  # noqa: E731
-        else:
-            fetch = attrgetter(*fields)
-        known = {"@entity": 0, "@time": 1}
-        at = iter(range(2, 2 + len(fields)))
-        first_constant = 2 + len(fields)
+        fetch = _fetcher(fields)
+        at = iter(range(len(_AT), len(_AT) + len(fields)))
+        first_constant = len(_AT) + len(fields)
         places = [
-            first_constant + column if source is None else known[source] if source in known else next(at)
+            first_constant + column if source is None else _AT[source] if source in _AT else next(at)
             for column, source in enumerate(sources)
         ]
         if len(places) == 1:
-            return lambda entity, time_ms, body: (entity,)
+            only_place = places[0]
+            return lambda place, body: ((*place, *fetch(body), *constants)[only_place],)
         pick = itemgetter(*places)
-        return lambda entity, time_ms, body: pick((entity, time_ms, *fetch(body), *constants))
+        return lambda place, body: pick((*place, *fetch(body), *constants))
+
+
+def _fetcher(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function from a body to a tuple of these fields."""
+    if not fields:
+        return lambda body: ()
+    get = attrgetter(*fields)
+    return get if len(fields) > 1 else lambda body: (get(body),)
+
+
+_FITS_BY_TYPE: Final = frozenset(
+    {Type.TEXT, Type.INTEGER, Type.BOOLEAN, Type.TIMESTAMP, Type.DURATION, Type.BYTES, Type.REAL}
+)
+
+
+def _is_checked(table: Table, name: str) -> bool:
+    column = table.column(name)
+    if column.check is not None or (name in table.key and not table.minted):
+        return True
+    return column.type not in _FITS_BY_TYPE and column.type not in (Type.JSON, Type.ID)
 
 
 class OnlyWith:
@@ -130,35 +219,57 @@ class OnlyWith:
 
 
 class UpdateRow:
-    """The fold that writes to the row of the event's entity those fields of the body that are set (not UNSET)."""
+    """The fold that writes to a row those fields of the body that are set (not UNSET).
 
-    def __init__(self, table: Table, **columns: str) -> None:
+    The row is that of the event's entity, or the one that `row` names (key column -> field, or `@author` and such).
+    """
+
+    def __init__(self, table: Table, row: Mapping[str, str] | None = None, /, **columns: str) -> None:
         for name in columns:
             table.column(name)
-        self._table, self._columns = table, columns
+        self._table, self._columns, self._key = table, columns, row
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
-        if event.entity is None:
+        key = row_key(self._table, self._key, event, body)
+        if key is None:
             return ()
         values = {}
         for name, field in self._columns.items():
-            value = getattr(body, field)
+            value = _OF_EVENT[field](event) if field[0] == "@" else getattr(body, field)
             if value is not msgspec.UNSET:
                 values[name] = value
-        return (Write(self._table.name, event.entity, Op.UPDATE, values),)
+        return (Write(self._table.name, key, Op.UPDATE, values),)
 
 
 class DeleteRow:
-    """The fold that deletes the row of the event's entity."""
+    """The fold that deletes a row: all that this log wrote to it before, and what the event's target refs name
+    (in each of their logs everything up to that event).
+    """
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, row: Mapping[str, str] | None = None, /) -> None:
+        self._table, self._key = table, row
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
-        return () if event.entity is None else (Write(self._table.name, event.entity, Op.DELETE),)
+        key = row_key(self._table, self._key, event, body)
+        if key is None:
+            return ()
+        refs = event.header.refs or ()
+        named = tuple((ref.log, ref.seq) for ref in refs if ref.role == Role.TARGET)
+        return (Write(self._table.name, key, Op.DELETE, named=named),)
 
 
-def _time_of(event: Event) -> int:
+def row_key(table: Table, key: Mapping[str, str] | None, event: Event, body: Any) -> bytes | None:
+    """The key of the row that an event is about: its entity, or what these fields say."""
+    if key is None:
+        return event.entity
+    parts = {
+        name: canonical(table.column(name), _OF_EVENT[source](event) if source[0] == "@" else getattr(body, source))
+        for name, source in key.items()
+    }
+    return key_of(table, parts)
+
+
+def time_of(event: Event) -> int:
     return event.header.occurred if event.header.occurred is not None else event.header.hlc >> 16
 
 
@@ -170,12 +281,14 @@ class Domain(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...] = ()
     folds: Mapping[str, tuple[Fold, ...]] = {}
     version: int = 1
+    deciders: Mapping[str, Decider] = {}
+    """For each kind of request, how a home answers it."""
 
     @property
     def fingerprint(self) -> str:
         """Changes with the version, with the version of every kind and with every declared table."""
         kinds = [f"{kind.name}={kind.version}" for kind in self.kinds]
-        return "/".join([str(self.version), *kinds, *(table.fingerprint for table in self.tables)])
+        return "/".join([str(self.version), *kinds, *(table.shape for table in self.tables)])
 
     def is_older_than(self, fingerprint: str) -> bool:
         """Whether tables with this fingerprint were folded by newer code: of this domain, or of one of its kinds."""
@@ -195,8 +308,13 @@ class Registry:
         self.folds: dict[str, tuple[Fold, ...]] = {}
         self.domain_of_table: dict[str, str] = {}
         self.fingerprints: dict[str, str] = {}
+        self.deciders: dict[str, Decider] = {}
+        self.sources: dict[str, list[tuple[Table, Column]]] = {}
+        """By table: the derived columns, with their tables, that its rows count in."""
         for domain in domains:
             self._add(domain)
+        for table in self.tables.values():
+            self._join(table)
 
     def _add(self, domain: Domain) -> None:
         if domain.name in self.domains:
@@ -215,14 +333,47 @@ class Registry:
                 raise InvalidInput(f"domain {domain.name!r} declares the kind {kind.name!r}, which is taken")
             self.kinds[kind.name] = kind
         for table in domain.tables:
-            if table.name in self.tables:
-                raise InvalidInput(f"domain {domain.name!r} declares the table {table.name!r}, which is taken")
-            self.tables[table.name] = table
-            self.domain_of_table[table.name] = domain.name
+            for made in (table, *(rollup_table(table, rollup) for rollup in table.rollups)):
+                if made.name in self.tables:
+                    raise InvalidInput(f"domain {domain.name!r} declares the table {made.name!r}, which is taken")
+                self.tables[made.name] = made
+                self.domain_of_table[made.name] = domain.name
         for name, folds in domain.folds.items():
             if name not in self.kinds:
                 raise InvalidInput(f"domain {domain.name!r} folds {name!r}, a kind that it does not declare")
             self.folds[name] = tuple(folds)
+        for name, decider in domain.deciders.items():
+            if name not in self.kinds:
+                raise InvalidInput(f"domain {domain.name!r} decides {name!r}, a kind that it does not declare")
+            self.deciders[name] = decider
+
+    def _join(self, table: Table) -> None:
+        """Checks what a table says of others. Raises InvalidInput, naming the column and the reason."""
+        for column in table.columns:
+            said = f"table {table.name!r}: column {column.name!r}"
+            if column.references is not None:
+                name, _, field = column.references.partition(".")
+                other = self.tables.get(name)
+                if other is None or (field and field not in other.by_name):
+                    raise InvalidInput(f"{said} is a reference to {column.references!r}, which is nothing")
+            derived = column.derived
+            if derived is None or not derived.table:
+                continue
+            source = self.tables.get(derived.table)
+            if source is None:
+                raise InvalidInput(f"{said} is derived from {derived.table!r}, which is no table")
+            for name in (*derived.match, *(name for name, _ in derived.where), *filter(None, (derived.column,))):
+                if name not in source.by_name:
+                    raise InvalidInput(f"{said} is derived from {derived.table}.{name}, which is no column")
+            if source.shard_columns != derived.match:
+                raise InvalidInput(
+                    f"{said} looks at rows of {source.name!r} by {', '.join(derived.match)}, but they are placed by "
+                    f"{', '.join(source.shard_columns)}: they could be in another file"
+                )
+            for mine, theirs in zip(table.key, derived.match, strict=True):
+                if table.column(mine).type != source.column(theirs).type:
+                    raise InvalidInput(f"{said} compares {mine} with {source.name}.{theirs}, of another type")
+            self.sources.setdefault(source.name, []).append((table, column))
 
     def table(self, name: str) -> Table:
         """A declared table. Raises InvalidInput."""

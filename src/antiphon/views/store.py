@@ -30,6 +30,10 @@ class TableStore(Protocol):
         """New rows (n, log, seq, *columns); no row of any of these keys may exist. Values as in Python."""
         ...
 
+    def insert_new(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> set[int]:
+        """As `insert`, leaving out rows whose key is there already; the numbers n of those that went in."""
+        ...
+
     def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
         """Puts the row of a key in place of the old one, or removes it; False when nothing changed.
 
@@ -107,5 +111,28 @@ def of_source(log_id: bytes, seq: int) -> bytes:
     return b"\x03" + log_id + seq.to_bytes(8, "big")
 
 
+def of_row(table: Table, key: bytes) -> bytes:
+    """The key under which the events that write to a row are kept: its entity's where the key is an id alone."""
+    if len(table.key) == 1 and len(key) == 16:
+        return of_entity(key)
+    return b"\x05" + table.name.encode() + b"\0" + key
+
+
 OF_REQUESTS = b"\x04"
 """The key under which requests to forget are kept."""
+
+
+class RejectionStore(Protocol):
+    """Writes that do not count: whose event, and which rule."""
+
+    def put(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
+        """These (log number, seq, rule, detail) are what is refused on this row now, and nothing else."""
+        ...
+
+    def list(self, *, table: str | None = None, limit: int = 1_000) -> list[tuple[str, bytes, int, int, str, str]]:
+        """(table, key, log number, seq, rule, detail), the newest last."""
+        ...
+
+    def drop(self, tables: Sequence[str]) -> None:
+        """Removes all of these tables."""
+        ...

@@ -13,6 +13,7 @@ from antiphon.views.domain import Op, Write
 from antiphon.views.merge import Placed, merge
 
 ENTITY = "00000000-0000-8000-8000-000000000001"
+ENTITY_ID = bytes(6) + b"\x80\0" + bytes(7) + b"\x01"
 
 
 @pytest.fixture
@@ -48,15 +49,20 @@ def test_a_forgotten_put_leaves_the_one_before(ada: Agent) -> None:
 
 def test_the_row_does_not_depend_on_the_order_of_arrival() -> None:
     def write(at: int, op: Op) -> Placed:
-        values = {"id": b"", "value": at, "created_at": at, "updated_at": at} if op == Op.ASSERT else {}
-        return Placed(at, b"log", at, Write(ITEMS_TABLE.name, b"", op, values))
+        values = (
+            {"id": ENTITY_ID, "namespace": "a", "key": "k", "value": at, "created_at": at, "updated_at": at}
+            if op == Op.ASSERT
+            else {}
+        )
+        return Placed(at, b"log", at, Write(ITEMS_TABLE.name, ENTITY_ID, op, values))
 
     writes = [write(1, Op.ASSERT), write(2, Op.DELETE), write(3, Op.ASSERT), write(4, Op.ASSERT)]
-    rows = {merge(ITEMS_TABLE, order) and merge(ITEMS_TABLE, order).values for order in permutations(writes)}  # type: ignore[union-attr]
+    merged = [merge(ITEMS_TABLE, order).row for order in permutations(writes)]
+    rows = {row and row.values for row in merged}
     assert len(rows) == 1
     values = dict(zip(ITEMS_TABLE.names, rows.pop() or (), strict=True))
     assert (values["value"], values["created_at"], values["updated_at"]) == (4, 3, 4)
-    assert merge(ITEMS_TABLE, writes[:2]) is None
+    assert merge(ITEMS_TABLE, writes[:2]).row is None
 
 
 def test_the_domain_is_there_with_or_without_being_named(ada: Agent) -> None:

@@ -14,7 +14,9 @@ from antiphon.ops.refold import check_views
 
 def rows_of(agent: Agent) -> list[Finding]:
     replica = agent.replica
-    return list(check_views(replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads()))
+    return list(
+        check_views(replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(), replica.views)
+    )
 
 
 def text_of(agent: Agent) -> list[Finding]:
@@ -162,7 +164,13 @@ def test_any_size_is_folded_and_progress_told(changed: Agent, monkeypatch: pytes
     told: list[int] = []
     replica = changed.replica
     found = check_views(
-        replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(), progress=told.append
+        replica.registry,
+        replica.tables,
+        replica.mentions,
+        replica.reader,
+        replica.heads(),
+        replica.views,
+        progress=told.append,
     )
     assert [finding.state for finding in found] == [State.OK, State.OK]
     held = sum(1 for _ in changed.log())

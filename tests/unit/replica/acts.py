@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from antiphon import Agent, Recorded
 from antiphon.model.event import Event
 from antiphon.model.table import Table
-from antiphon.model.text import entity_text, event_text, parse_entity
+from antiphon.model.text import EntityIds, entity_text, event_text, parse_entity
 from antiphon.replica.core import Replica
 from antiphon.views.merge import Placed, merge
 from antiphon.world.clock import ManualClock
@@ -131,11 +131,12 @@ def folded(replica: Replica, events: Iterable[Event], *, chance: Random | None =
         body = kind.read(event.body, event.header.kind_version)
         made = [write for fold in replica.registry.folds[event.kind] for write in fold(event, body)]
         for at, write in enumerate(made):
-            placed = Placed(event.stamp, event.log, event.seq, write, at)
+            minted = event.entity == EntityIds(event.log).of(event.header.hlc, event.seq)
+            placed = Placed(event.stamp, event.log, event.seq, write, at, event.author, minted)
             writes.setdefault((write.table, write.key), []).append(placed)
     rows: dict[str, dict[bytes, Any]] = {name: {} for name in replica.registry.tables}
     for (name, key), found in writes.items():
-        merged = merge(replica.registry.tables[name], found)
+        merged = merge(replica.registry.tables[name], found).row
         if merged is not None:
             rows[name][key] = dict(zip(replica.registry.tables[name].names, merged.values, strict=True))
     return rows
@@ -148,7 +149,7 @@ def stored(replica: Replica) -> dict[str, dict[bytes, Any]]:
 
 def _rows(replica: Replica, table: Table) -> dict[bytes, Any]:
     found = replica.tables.select(table, {}, order="n", limit=1_000_000)
-    return {row.values[table.key]: row.values for row in found}
+    return {row.values[table.key[0]]: row.values for row in found}
 
 
 def check(agent: Agent, clock: ManualClock, *, chance: Random | None = None) -> None:

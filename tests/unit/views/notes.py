@@ -48,6 +48,7 @@ NOTES = Table(
 BOARD = Table(
     "board",
     key="id",
+    minted=False,
     columns=(Column("id", Type.ID, nullable=False), Column("place", Type.TEXT, merge=Merge.ONCE)),
 )
 

@@ -171,7 +171,7 @@ def test_a_row_that_does_not_fit_its_table_fails_the_command_whole() -> None:
         yield Write("notes", event.entity, Op.ASSERT, {"id": event.entity, "text": {"not": "text"}})
 
     with ada(domain(**{"note.written": (wrong,)}), create=True) as agent:
-        with pytest.raises(Rejected, match="notes"):
+        with pytest.raises(InvalidInput, match="notes"):
             agent.record("note.written", {"text": "amber"})
         assert list(agent.log()) == []
 
@@ -216,7 +216,8 @@ ID, TEXT = Column("id", Type.ID), Column("text", Type.TEXT)
         ({"name": "logs"}, "reserve"),
         ({"name": "sqlite_x"}, "reserve"),
         ({"key": "none"}, "key"),
-        ({"key": "text"}, "not of type id"),
+        ({"key": ("id", "none")}, "key"),
+        ({"columns": (ID, Column("text", Type.REAL)), "key": "text"}, "no order that all engines share"),
         ({"columns": (ID, ID)}, "twice"),
         ({"columns": (ID, Column("seq", Type.TEXT))}, "reserve"),
         ({"indexes": (Index(("none",)),)}, "none"),

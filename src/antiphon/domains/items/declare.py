@@ -17,6 +17,7 @@ SECRET_MADE: Final = "item.secret_made"
 ITEMS_TABLE: Final = Table(
     "items",
     key="id",
+    minted=False,
     columns=(
         Column("id", Type.ID, nullable=False),
         Column("namespace", Type.TEXT, nullable=False, doc="labels joined by dots"),
@@ -35,6 +36,7 @@ ITEMS_TABLE: Final = Table(
 ITEM_SECRETS: Final = Table(
     "item_secrets",
     key="id",
+    minted=False,
     columns=(Column("id", Type.ID, nullable=False), Column("secret", Type.BYTES, merge=Merge.ONCE)),
     doc="What is mixed into the ids of items; one row an agent.",
 )

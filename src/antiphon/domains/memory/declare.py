@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from antiphon.domains.memory import bodies
 from antiphon.model.event import Event
-from antiphon.model.table import Column, FullText, Index, Table, Type
+from antiphon.model.table import ANYONE, Column, FullText, Index, Table, Type
 from antiphon.model.text import name_key
 from antiphon.views.domain import AssertRow, Domain, Kind, OnlyWith, Op, UpdateRow, Write
 
@@ -84,7 +84,8 @@ TONE_SHIFTS: Final = Table(
 PEOPLE: Final = Table(
     "people",
     key="id",
-    columns=(Column("id", Type.ID, nullable=False), Column("label", Type.TEXT)),
+    columns=(Column("id", Type.PERSON, nullable=False), Column("label", Type.TEXT)),
+    writers=ANYONE,
     indexes=(Index(("label",)),),
     doc="Random pseudonyms, and the names behind them as `name_key` makes them (the event has what was typed); never "
     "leaves the file.",

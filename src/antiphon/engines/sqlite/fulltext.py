@@ -40,7 +40,7 @@ def ddl(table: Table) -> list[str]:
     assert spec is not None
     time = f"\"{spec.time}\" / 1000.0, 'unixepoch'"
     months = " ".join(f"WHEN '{at:02}' THEN '{name}'" for at, name in enumerate(_MONTHS, 1))
-    text = f"{HELD}('{table.name}', \"{table.key}\", log, seq)" if table.held == spec.text else f'"{spec.text}"'
+    text = f"{HELD}('{table.name}', \"{table.key[0]}\", log, seq)" if table.held == spec.text else f'"{spec.text}"'
     tags = f'"{spec.tags}"' if spec.tags else "NULL"
     return [
         AUTHORS,

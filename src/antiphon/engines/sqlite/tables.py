@@ -5,32 +5,37 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 import apsw
-import msgspec
 
 from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.codec import (
+    KEY_AS_IS,
+    computed,
+    from_stored,
+    is_converted,
+    sql_type,
+    stored_form,
+    to_stored,
+)
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.model.errors import InvalidInput, Rejected
-from antiphon.model.table import Index, Table, Type, below_sql, below_values
+from antiphon.model.table import Index, Table, below_sql, below_values
+from antiphon.model.values import key_of, key_values
 from antiphon.views.store import StoredRow
-
-_TYPES: Final = {
-    Type.TEXT: "TEXT", Type.INTEGER: "INTEGER", Type.REAL: "REAL", Type.BOOLEAN: "INTEGER",
-    Type.TIMESTAMP: "INTEGER", Type.JSON: "TEXT", Type.BYTES: "BLOB", Type.ID: "BLOB",
-}  # fmt: skip
 
 
 def ddl(table: Table) -> list[str]:
     """The statements that make a table, its indexes and its full text."""
     columns = ["n INTEGER PRIMARY KEY", "log INTEGER NOT NULL", "seq INTEGER NOT NULL"]
     for column in table.columns:
-        required = "" if column.nullable and column.name != table.key else " NOT NULL"
-        columns.append(f'"{column.name}" {_TYPES[column.type]}{required}')
+        required = "" if column.nullable and column.name not in table.key else " NOT NULL"
+        columns.append(f'"{column.name}" {sql_type(column)}{required}')
+    key = ", ".join(f'"{name}"' for name in table.key)
     made = [
         f'CREATE TABLE "{table.name}"({", ".join(columns)})',
-        f'CREATE UNIQUE INDEX "{table.name}_key" ON "{table.name}"("{table.key}")',
+        f'CREATE UNIQUE INDEX "{table.name}_key" ON "{table.name}"({key})',
     ]
     made += [_index_ddl(table, index) for index in table.indexes]
     return made + (fulltext.ddl(table) if table.fulltext else [])
@@ -39,13 +44,18 @@ def ddl(table: Table) -> list[str]:
 def _index_ddl(table: Table, index: Index) -> str:
     name = "_".join([table.name, *index.columns])
     order = " DESC" if index.descending else ""
-    columns = ", ".join(f'"{column}"{order}' for column in index.columns)
+    columns = ", ".join([*(f'"{column}"{order}' for column in index.columns), *(f'"{c}"' for c in index.include)])
     where = ""
     if index.where is not None:
-        value = index.where[1]
-        literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(int(value))
-        where = f' WHERE "{index.where[0]}" = {literal}'
+        column = table.column(index.where[0])
+        literals = ", ".join(_literal(to_stored(column, value)) for value in index.accepted)
+        where = f' WHERE "{column.name}" IN ({literals})' if "," in literals else f' WHERE "{column.name}" = {literals}'
+        name += "_where_" + column.name
     return f'CREATE INDEX "{name}" ON "{table.name}"({columns}){where}'
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
 @contextlib.contextmanager
@@ -53,7 +63,9 @@ def _refusing(table: Table) -> Iterator[None]:
     """Says in our words that a row does not fit its table: the fold that made it is wrong."""
     try:
         yield
-    except (apsw.ConstraintError, apsw.MismatchError, TypeError, OverflowError, UnicodeEncodeError) as error:
+    except (
+        apsw.ConstraintError, apsw.MismatchError, TypeError, ValueError, ArithmeticError, AttributeError,
+    ) as error:  # fmt: skip
         raise Rejected(f"a row does not fit the table {table.name!r}: {error}", table=table.name) from error
 
 
@@ -61,8 +73,17 @@ Held = Callable[[str, bytes, int, int], Any]
 """(table, key, log number, seq) -> what that event wrote to the table's held column in that row."""
 
 
-_Reading = tuple[tuple[str, ...], tuple[tuple[str, Type], ...], str | None, str]
-"""(names, columns to convert, held column, the query by key) of a table."""
+class _Reading:
+    """What reading a row of a table needs, computed once: it is a third of the cost of reading one."""
+
+    def __init__(self, table: Table) -> None:
+        self.names = table.names
+        self.special = tuple((c.name, from_stored(c)) for c in table.columns if is_converted(c) and not c.held)
+        self.computed = tuple(c for c in table.columns if c.derived is not None and c.derived.of)
+        self.held = table.held
+        self.is_id = len(table.key) == 1 and table.column(table.key[0]).type in KEY_AS_IS
+        self.where = " AND ".join(f'"{name}"=?' for name in table.key)
+        self.by_key = f'SELECT * FROM "{table.name}" WHERE {self.where}'
 
 
 def _nothing_held(table: str, key: bytes, log: int, seq: int) -> None:
@@ -77,7 +98,7 @@ class SqliteTables:
         self._held = held or _nothing_held
         self._made: set[str] = set()
         self._shown: set[str] = set()
-        self._codecs: dict[str, tuple[int, ...]] = {}
+        self._codecs: dict[str, tuple[tuple[int, Callable[[Any], Any]], ...]] = {}
         self._readings: dict[str, _Reading] = {}
         file.add_function(fulltext.HELD, 4, self._held)
 
@@ -104,31 +125,22 @@ class SqliteTables:
                 self._file.writer.execute(statement)
         self._made.add(table.name)
 
-    def _changing(self, table: Table) -> tuple[int, ...]:
-        """Where a row holds what is stored in another form (JSON), or not at all (what the log holds)."""
+    def _changing(self, table: Table) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+        """Where a row holds what is stored in another form, or not at all (what the log holds, or reading computes)."""
         found = self._codecs.get(table.name)
         if found is None:
-            found = tuple(3 + at for at, c in enumerate(table.columns) if c.held or c.type is Type.JSON)
-            self._codecs[table.name] = found
+            found = self._codecs[table.name] = tuple(
+                (3 + at, stored_form(c)) for at, c in enumerate(table.columns) if is_converted(c)
+            )
         return found
 
     def _stored(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
         changing = self._changing(table)
         if not changing:
             return rows
-        fetch = itemgetter(*changing)
+        fetch = itemgetter(*(at for at, _ in changing))
         empty = None if len(changing) == 1 else (None,) * len(changing)
-        return [row if fetch(row) == empty else self._changed(table, row, changing) for row in rows]
-
-    def _changed(self, table: Table, row: tuple[Any, ...], changing: tuple[int, ...]) -> tuple[Any, ...]:
-        plain = list(row)
-        for at in changing:
-            column = table.columns[at - 3]
-            if column.held:
-                plain[at] = None
-            elif plain[at] is not None:
-                plain[at] = msgspec.json.encode(plain[at]).decode()
-        return tuple(plain)
+        return [row if fetch(row) == empty else _changed(row, changing) for row in rows]
 
     def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         self._make(table)
@@ -137,10 +149,37 @@ class SqliteTables:
             stored = self._stored(table, rows)
             self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
 
+    def insert_new(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> set[int]:
+        self._make(table)
+        marks = ",".join("?" * (3 + len(table.columns)))
+        key = ", ".join(f'"{name}"' for name in table.key)
+        with _refusing(table):
+            before = self._file.writer.total_changes()
+            self._file.writer.executemany(
+                f'INSERT INTO "{table.name}" VALUES({marks}) ON CONFLICT({key}) DO NOTHING', self._stored(table, rows)
+            )
+            if self._file.writer.total_changes() - before == len(rows):
+                return {row[0] for row in rows}
+        found = self._file.writer.execute(
+            f'SELECT n FROM "{table.name}" WHERE n BETWEEN ? AND ?', (rows[0][0], rows[-1][0])
+        )
+        return {n for (n,) in found}
+
+    def _key_of(self, table: Table, key: bytes) -> tuple[Any, ...]:
+        """The stored values of a row's key."""
+        if self._reading(table).is_id:
+            return (key,)
+        columns = [table.column(name) for name in table.key]
+        return tuple(to_stored(c, value) for c, value in zip(columns, key_values(table, key), strict=True))
+
+    def where_key(self, table: Table, key: bytes) -> tuple[str, tuple[Any, ...]]:
+        """The condition that a row has this key, and its values."""
+        return self._reading(table).where, self._key_of(table, key)
+
     def replace(self, table: Table, key: bytes, row: tuple[Any, ...] | None) -> bool:
         self._make(table)
         writer = self._file.writer
-        old = writer.execute(f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?', (key,)).fetchone()
+        old = writer.execute(self._reading(table).by_key, self._key_of(table, key)).fetchone()
         if old is None and row is None:
             return False
         with _refusing(table):
@@ -161,29 +200,29 @@ class SqliteTables:
         return True
 
     def _reading(self, table: Table) -> _Reading:
-        """What reading a row of this table needs, computed once: it is a third of the cost of reading one."""
         found = self._readings.get(table.name)
         if found is None:
-            special = tuple((c.name, c.type) for c in table.columns if c.type in (Type.JSON, Type.BOOLEAN))
-            by_key = f'SELECT * FROM "{table.name}" WHERE "{table.key}"=?'
-            found = self._readings[table.name] = (table.names, special, table.held, by_key)
+            found = self._readings[table.name] = _Reading(table)
         return found
 
     def _loaded(self, table: Table, row: tuple[Any, ...]) -> StoredRow:
-        names, special, held, _ = self._reading(table)
-        values = dict(zip(names, row[3:], strict=True))
-        for name, kind in special:
+        reading = self._reading(table)
+        values = dict(zip(reading.names, row[3:], strict=True))
+        for name, load in reading.special:
             value = values[name]
             if value is not None:
-                values[name] = bool(value) if kind is Type.BOOLEAN else msgspec.json.decode(value)
-        if held is not None:
-            values[held] = self._held(table.name, values[table.key], row[1], row[2])
+                values[name] = load(value)
+        for column in reading.computed:
+            values[column.name] = computed(column, values)
+        if reading.held is not None:
+            key = values[table.key[0]] if reading.is_id else key_of(table, values)
+            values[reading.held] = self._held(table.name, key, row[1], row[2])
         return StoredRow(row[0], row[1], row[2], values)
 
     def row(self, table: Table, key: bytes) -> StoredRow | None:
         if not self.exists(table):
             return None
-        found = self._file.reader.execute(self._reading(table)[3], (key,)).fetchone()
+        found = self._file.reader.execute(self._reading(table).by_key, self._key_of(table, key)).fetchone()
         return None if found is None else self._loaded(table, found)
 
     def rows(self, table: Table, numbers: Sequence[int]) -> dict[int, StoredRow]:
@@ -214,7 +253,7 @@ class SqliteTables:
         if not self.exists(table):
             return []
         terms = [f'"{name}" IS ?' for name in equal]
-        values = [*equal.values()]
+        values = [to_stored(table.column(name), value) for name, value in equal.items()]
         if below is not None:
             terms.append(below_sql(f'"{table.column(below[0]).name}"'))
             values += below_values(below[1])
@@ -269,6 +308,14 @@ class SqliteTables:
         for name in others:
             self._drop(name)
         return others
+
+
+def _changed(row: tuple[Any, ...], changing: tuple[tuple[int, Callable[[Any], Any]], ...]) -> tuple[Any, ...]:
+    plain = list(row)
+    for at, form in changing:
+        if plain[at] is not None:
+            plain[at] = form(plain[at])
+    return tuple(plain)
 
 
 class SqliteMentions:

@@ -1,0 +1,102 @@
+"""Room `engines` (imports all below it): `FigureStore` and `RejectionStore` in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from antiphon.engines.sqlite.codec import from_stored, is_converted, to_stored
+from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.tables import SqliteTables
+from antiphon.model.table import Column, Table
+from antiphon.views.rollups import whole
+
+
+class SqliteFigures:
+    """Figures over the tables of one file; see `FigureStore` for the promises."""
+
+    def __init__(self, file: SqliteFile, tables: SqliteTables) -> None:
+        self._file, self._tables = file, tables
+
+    def change(self, table: Table, key: bytes, *, add: Mapping[str, int], put: Mapping[str, Any]) -> bool:
+        if not self._tables.exists(table):
+            return False
+        terms = [f'"{name}"=coalesce("{name}",0)+?' for name in add] + [f'"{name}"=?' for name in put]
+        values = [*add.values(), *(to_stored(table.column(name), value) for name, value in put.items())]
+        if not terms:
+            return self._tables.row(table, key) is not None
+        where, parts = self._tables.where_key(table, key)
+        self._file.writer.execute(f'UPDATE "{table.name}" SET {", ".join(terms)} WHERE {where}', (*values, *parts))
+        return self._file.writer.changes() > 0
+
+    def aggregate(
+        self, table: Table, function: str, column: str, equal: Mapping[str, Any], within: tuple[str, int, int] | None
+    ) -> Any:
+        if not self._tables.exists(table):
+            return {"count": 0, "sum": 0}.get(function)
+        terms = [f'"{name}" IS ?' for name in equal]
+        values = tuple(to_stored(table.column(name), value) for name, value in equal.items())
+        if within is not None:
+            terms.append(f'"{within[0]}" >= ? AND "{within[0]}" < ?')
+            values += within[1:]
+        where = " AND ".join(terms) or "1"
+        if function == "count":
+            return self._file.reader.execute(f'SELECT count(*) FROM "{table.name}" WHERE {where}', values).get
+        of = table.column(column)
+        if function in ("min", "max"):
+            sql = f'SELECT {function}("{column}") FROM "{table.name}" WHERE {where}'
+            return _value(of, self._file.reader.execute(sql, values).get)
+        distinct = "DISTINCT " if function == "set" else ""
+        sql = f'SELECT {distinct}"{column}" FROM "{table.name}" WHERE {where} AND "{column}" NOT NULL'
+        found = rows(self._file.reader, sql, values)
+        listed = [_value(of, row[0]) for row in found]
+        return sorted(listed) if function == "set" else sum(whole(of, value) for value in listed)
+
+
+def _value(column: Column, stored: Any) -> Any:
+    return from_stored(column)(stored) if stored is not None and is_converted(column) else stored
+
+
+class SqliteRejections:
+    """Rejections of one file; see `RejectionStore` for the promises. *Cost*: nothing while there are none."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._exists = False
+
+    def forget_caches(self) -> None:
+        """Drops what another writer, or a rollback, may have changed."""
+        self._exists = False
+
+    def _has_table(self) -> bool:
+        if not self._exists:
+            found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='rejections'").get
+            self._exists = found is not None
+        return self._exists
+
+    def put(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
+        if not refused and not self._has_table():
+            return
+        self._file.writer.execute(
+            "CREATE TABLE IF NOT EXISTS rejections(tbl TEXT, key BLOB, log INTEGER, seq INTEGER, rule TEXT, "
+            "detail TEXT, PRIMARY KEY(tbl, key, log, seq)) WITHOUT ROWID"
+        )
+        self._file.writer.execute("DELETE FROM rejections WHERE tbl=? AND key=?", (table, key))
+        self._file.writer.executemany(
+            "INSERT OR REPLACE INTO rejections VALUES(?,?,?,?,?,?)", [(table, key, *one) for one in refused]
+        )
+
+    def list(self, *, table: str | None = None, limit: int = 1_000) -> list[tuple[str, bytes, int, int, str, str]]:
+        if not self._has_table():
+            return []
+        where, values = ("", ()) if table is None else (" WHERE tbl=?", (table,))
+        return rows(
+            self._file.reader,
+            f"SELECT tbl, key, log, seq, rule, detail FROM rejections{where} ORDER BY log, seq LIMIT ?",
+            (*values, limit),
+        )
+
+    def drop(self, tables: Sequence[str]) -> None:
+        if self._has_table():
+            self._file.writer.executemany("DELETE FROM rejections WHERE tbl=?", [(name,) for name in tables])
+            self._file.writer.execute("DELETE FROM rejections WHERE tbl=''")
