@@ -21,8 +21,8 @@ from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import id_text
 from antiphon.replica.group import GroupCommit, Job
 from antiphon.replica.stored import Stored
+from antiphon.views.batch import RowKey
 from antiphon.views.feed import OutboxEntry
-from antiphon.views.maintain import RowKey
 from antiphon.views.store import OF_REQUESTS, of_person, of_source
 
 

@@ -23,7 +23,7 @@ from antiphon.model.text import counted, entity_text, event_text, id_text
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.enrol import follow_log
-from antiphon.views.maintain import RowKey
+from antiphon.views.batch import RowKey
 from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
 
 REASONS: Final = ("asked", "person", "expired", "mistake", "legal")

@@ -26,7 +26,8 @@ from antiphon.model.text import event_text, id_text
 from antiphon.replica.authority import Authorities
 from antiphon.views.domain import Registry
 from antiphon.views.feed import OutboxEntry
-from antiphon.views.maintain import FileState, Views
+from antiphon.views.maintain import Views
+from antiphon.views.state import FileState
 from antiphon.world.clock import Clock, SystemClock
 from antiphon.world.entropy import Entropy, SystemEntropy
 from antiphon.world.host import Host

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from antiphon.views.maintain import RowKey
+from antiphon.views.batch import RowKey
 
 
 class OutboxEntry(msgspec.Struct, array_like=True):

@@ -6,80 +6,27 @@ again from all events on it (`views/merge.py`), so a row is always a function of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
-
-from antiphon.log.read import LogReader, stamp_of
+from antiphon.log.read import stamp_of
 from antiphon.log.store import LogHead
-from antiphon.model.errors import AntiphonError, InvalidInput, NotFound, Rejected
+from antiphon.model.errors import AntiphonError, InvalidInput, Rejected
 from antiphon.model.event import Event, Header, Scope
 from antiphon.model.table import Merge, Table
 from antiphon.model.text import EntityIds, event_text
-from antiphon.model.values import canonical, key_values
-from antiphon.views.domain import AssertRow, OnlyWith, Op, Registry, Write
-from antiphon.views.figures import Figures, FigureStore
-from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, union
-from antiphon.views.store import MentionStore, RejectionStore, StoredRow, TableStore, of_row
+from antiphon.views.batch import COMPUTED, MINTED, NATURAL, Batch, RowKey, checked
+from antiphon.views.domain import AssertRow, OnlyWith, Write
+from antiphon.views.merge import Placed
+from antiphon.views.rows import ComputedRows
+from antiphon.views.state import FileState
+from antiphon.views.store import of_row
 
-RowKey = tuple[str, bytes]
-_MINTED, _NATURAL, _COMPUTED = 1, 2, 3
 _STACKS: Final = frozenset({Merge.LAST_WRITE, Merge.GROW_SET})
 
 
-class FileState(msgspec.Struct):
-    """How far everything in a file has come.
-
-    `events`, `commits` and `next_row` move with every commit and are stored in its feed entry; the rest, which
-    seldom changes, is stored apart. *Units*: `events` counts all events ever appended to the file; `behind` has
-    that count for domains which some process, not knowing them, has left unfolded since. `orphans` are the tables
-    to whose rows something was said before they were there.
-    """
-
-    epoch: int = 1
-    events: int = 0
-    commits: int = 0
-    next_row: dict[str, int] = {}
-    folded: dict[str, str] = {}
-    behind: dict[str, int] = {}
-    scrub_pending: bool = False
-    orphans: set[str] = set()
-
-    @property
-    def version(self) -> int:
-        """The feed's version: 63 bits, epoch first."""
-        return self.epoch << 40 | self.events
-
-
-class Views:
+class Views(ComputedRows):
     """Folds events to rows for the domains of a registry."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        tables: TableStore,
-        figures: FigureStore,
-        mentions: MentionStore,
-        rejections: RejectionStore,
-        reader: Callable[[], LogReader],
-        heads: Callable[[], dict[int, LogHead]],
-        authority: Authority | None = None,
-    ) -> None:
-        self._registry = registry
-        self._tables = tables
-        self._mentions = mentions
-        self._rejections = rejections
-        self._reader = reader
-        self._heads = heads
-        self._authority = authority or NOBODY
-        self.figures = Figures(registry, tables, figures)
-        self.live: frozenset[str] = frozenset(registry.domains)
-        self._quick_kept: tuple[frozenset[str], set[str], dict[str, int]] | None = None
-        self._live_kept: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-        self.unsaved = False
-        """Whether the part of the file's state that seldom changes has changed."""
 
     # -- events in -----------------------------------------------------------------------------------------------
 
@@ -101,7 +48,7 @@ class Views:
         or may not be written, fails the whole commit when `strict` (InvalidInput or Rejected, naming the event), else
         it is listed among the rejections.
         """
-        batch = _Batch(self._quick(state), strict=strict)
+        batch = Batch(self._quick(state), strict=strict)
         folds_of = self._registry.folds
         for at, header in enumerate(headers):
             folds = folds_of.get(header.kind)
@@ -133,13 +80,13 @@ class Views:
         for name, table in self._registry.tables.items():
             if name in live:
                 plain = table.is_plain and name not in state.orphans
-                quick[name] = (_MINTED if table.minted else _NATURAL) if plain else _COMPUTED
+                quick[name] = (MINTED if table.minted else NATURAL) if plain else COMPUTED
         self._quick_kept = self.live, set(state.orphans), quick
         return quick
 
     def _fold(
         self,
-        batch: _Batch,
+        batch: Batch,
         state: FileState,
         head: LogHead,
         seq: int,
@@ -154,7 +101,7 @@ class Views:
             if type(fold) is AssertRow:
                 table = fold.table
                 quick = batch.quick.get(table.name, 0)
-                if (quick == _MINTED and created) or quick == _NATURAL:
+                if (quick == MINTED and created) or quick == NATURAL:
                     if table.shared and header.scope == Scope.PRIVATE:
                         continue
                     recorded = header.hlc >> 16
@@ -162,9 +109,9 @@ class Views:
                     time_ms = recorded if occurred is None else occurred
                     row = fold.row((header.entity, time_ms, recorded, head.owner, head.id), value)
                     if fold.checked or fold.reals:
-                        row = _checked(fold, row)
+                        row = checked(fold, row)
                     n = state.next_row.get(table.name, 1)
-                    if quick == _MINTED:
+                    if quick == MINTED:
                         state.next_row[table.name] = n + 1
                         batch.add(batch.minted, table.name, (n, head.no, seq, *row))
                         continue
@@ -180,12 +127,7 @@ class Views:
         for write in writes:
             self._touch(batch, write, header, head, seq, created=created)
 
-    def _written(self, writes: Iterable[Write], scope: int) -> Iterable[Write]:
-        """The writes to tables that fold events of this scope."""
-        tables = self._registry.tables
-        return (write for write in writes if scope != Scope.PRIVATE or not tables[write.table].shared)
-
-    def _touch(self, batch: _Batch, write: Write, header: Header, head: LogHead, seq: int, *, created: bool) -> None:
+    def _touch(self, batch: Batch, write: Write, header: Header, head: LogHead, seq: int, *, created: bool) -> None:
         """Notes what one event writes, and to which rows that other events made."""
         if write.table not in batch.quick:
             return
@@ -220,7 +162,7 @@ class Views:
 
     def _finish(
         self,
-        batch: _Batch,
+        batch: Batch,
         state: FileState,
         head: LogHead,
         first: int,
@@ -253,7 +195,7 @@ class Views:
 
     def _again(
         self,
-        batch: _Batch,
+        batch: Batch,
         table: Table,
         row: tuple[Any, ...],
         head: LogHead,
@@ -270,180 +212,6 @@ class Views:
             if type(fold) is AssertRow and fold.table is table:
                 for write in fold(event, value):
                     self._touch(batch, write, header, head, seq, created=False)
-
-    def flush_figures(self, state: FileState) -> set[RowKey]:
-        """Applies the figures that rows have moved; the rows of figures that changed."""
-        touched, missing = self.figures.apply(state.next_row, key_values)
-        if missing - state.orphans:
-            state.orphans |= missing
-            self.unsaved = True
-        return touched
-
-    # -- rows ----------------------------------------------------------------------------------------------------
-
-    def _overlay(self, key: RowKey, no: int, writes: list[Placed]) -> bool:
-        """Puts the newest writes on top of a row that is there; False where that could differ from computing it again.
-
-        It cannot when everything on the row is of one log (its order is that of its seqs), nothing deletes, and the
-        columns take their last write or a union. Without this, the n-th update of a row would read n events.
-        """
-        table = self._registry.tables[key[0]]
-        for placed in writes:
-            op = placed.write.op
-            if op == Op.DELETE or (op == Op.ASSERT and table.minted):
-                return False
-            if any(table.column(name).merge not in _STACKS for name in placed.write.values):
-                return False
-        row = self._tables.row(table, key[1])
-        if row is None or row.log != no or self._mentions.ends(of_row(table, key[1])) != (no, no):
-            return False
-        if table.agent_in_key is not None and any(placed.author != row.values[table.agent_in_key] for placed in writes):
-            return False
-        values, seq = dict(row.values), row.seq
-        try:
-            for placed in writes:
-                for name, written in placed.write.values.items():
-                    column = table.column(name)
-                    if column.derived is not None or column.writers is not None:
-                        return False
-                    value = canonical(column, written)
-                    values[name] = union(values[name], value) if column.merge == Merge.GROW_SET else value
-                if table.subject in placed.write.values:
-                    seq = placed.seq
-        except InvalidInput:
-            return False
-        self._put(table, key[1], row, (row.n, no, seq, *(values[name] for name in table.names)))
-        return True
-
-    def _put(self, table: Table, key: bytes, old: StoredRow | None, row: tuple[Any, ...] | None) -> bool:
-        changed = self._tables.replace(table, key, row)
-        if changed and self.figures.counts(table):
-            new = None if row is None else dict(zip(table.names, row[3:], strict=True))
-            self.figures.changed(table, None if old is None else old.values, new)
-        return changed
-
-    def _live_tables(self) -> frozenset[str]:
-        live, tables = self._live_kept
-        if live is not self.live:
-            owner = self._registry.domain_of_table
-            tables = frozenset(name for name in self._registry.tables if owner[name] in self.live)
-            self._live_kept = self.live, tables
-        return tables
-
-    def recompute(
-        self,
-        state: FileState,
-        key: RowKey,
-        place: tuple[int, int] | None = None,
-        *,
-        strict_from: tuple[bytes, int] | None = None,
-    ) -> bool:
-        """Computes one row again from all visible events on it (and the one at `place`); whether it changed.
-
-        With `strict_from` (log, seq), a write from there on that does not count is an error: InvalidInput.
-        """
-        table = self._registry.tables[key[0]]
-        if table.name not in self._live_tables():
-            return False
-        writes = list(self._writes_on(table, key[1], place))
-        outcome = self.outcome(table, key[1], writes)
-        for refusal in outcome.refused:
-            if strict_from is not None and refusal.log == strict_from[0] and refusal.seq >= strict_from[1]:
-                raise InvalidInput(f"{table.name}: {refusal.detail}; nothing was recorded", rule=refusal.rule)
-        self._note_refused(table, key[1], outcome.refused)
-        old = self._tables.row(table, key[1])
-        if outcome.row is None:
-            if writes and table.name not in state.orphans:
-                state.orphans.add(table.name)
-                self.unsaved = True
-            return self._put(table, key[1], old, None)
-        n = state.next_row.get(table.name, 1)
-        if old is None:  # one that exists keeps its number
-            state.next_row[table.name] = n + 1
-        values = outcome.row.values
-        if table.derived:
-            values = self._with_derived(table, key[1], old, values)
-        return self._put(table, key[1], old, (n, *self._place(outcome.row), *values))
-
-    def outcome(self, table: Table, key: bytes, writes: Iterable[Placed]) -> Outcome:
-        """What these writes on one row add up to."""
-        named = None
-        if table.agent_in_key is not None:
-            named = key_values(table, key)[table.key.index(table.agent_in_key)]
-        return merge(table, writes, self._authority, named=named)
-
-    def _with_derived(
-        self, table: Table, key: bytes, old: StoredRow | None, values: tuple[Any, ...]
-    ) -> tuple[Any, ...]:
-        figures = self.figures.of_new_row(table, key_values(table, key)) if old is None else old.values
-        derived = {column.name for column in table.derived}
-        return tuple(
-            figures[name] if name in derived else value for name, value in zip(table.names, values, strict=True)
-        )
-
-    def _note_refused(self, table: Table, key: bytes, refused: tuple[Refusal, ...]) -> None:
-        by_id = {head.id: head.no for head in self._heads().values()} if refused else {}
-        listed = [(by_id[one.log], one.seq, one.rule, one.detail) for one in refused]
-        self._rejections.put(table.name, key, listed)
-
-    def _place(self, merged: Merged) -> tuple[int, int]:
-        for head in self._heads().values():
-            if head.id == merged.log:
-                return head.no, merged.seq
-        raise NotFound("a row speaks by an event of a log that is not here")
-
-    def _writes_on(self, table: Table, key: bytes, place: tuple[int, int] | None) -> Iterable[Placed]:
-        places = self._mentions.find(of_row(table, key))
-        if not places:
-            row = self._tables.row(table, key)
-            places = [] if row is None else [(row.log, row.seq)]
-        if place is not None and place not in places:  # the event that creates an entity is not mentioned under it
-            places = [*places, place]
-        heads = self._heads()
-        for no, seq in places:
-            try:
-                event = self._reader().event(heads[no], seq)
-            except NotFound:
-                continue
-            yield from self._folded(event, table, key)
-
-    def _folded(self, event: Event, table: Table, key: bytes) -> Iterable[Placed]:
-        return (one for one in self.placed(event) if one.write.table == table.name and one.write.key == key)
-
-    def placed(self, event: Event) -> Iterable[Placed]:
-        """What an event writes, each write at its place in the one order."""
-        for at, write in enumerate(self._all_writes(event)):
-            minted = write.op == Op.ASSERT and self._registry.tables[write.table].minted and _made(event)
-            yield Placed(event.stamp, event.log, event.seq, write, at, event.author, minted)
-
-    def _all_writes(self, event: Event) -> list[Write]:
-        """What an event writes; nothing where it cannot be folded (it is listed then)."""
-        kind = self._registry.kinds.get(event.kind)
-        if kind is None or event.body is None or event.header.kind_version > kind.version:
-            return []
-        try:
-            value = kind.read(event.body, event.header.kind_version)
-            folds = self._registry.folds.get(event.kind, ())
-            found = [write for fold in folds for write in fold(event, value)]
-        except Exception:  # noqa: BLE001  # whatever a fold raises, the event stays in the log and out of the rows
-            return []
-        return list(self._written(found, event.header.scope))
-
-    def held_value(self, event: Event, table: str, key: bytes) -> Any:
-        """What an event writes to the held column of a row."""
-        declared = self._registry.tables[table]
-        for placed in self._folded(event, declared, key):
-            if declared.held is not None and declared.held in placed.write.values:
-                return placed.write.values[declared.held]
-        return None
-
-    def keys_of(self, event: Event) -> set[RowKey]:
-        """The rows that an event writes to."""
-        return {(write.table, write.key) for write in self._all_writes(event)}
-
-    def what_of(self, key: RowKey) -> bytes:
-        """The key under which the events on a row are mentioned."""
-        return of_row(self._registry.tables[key[0]], key[1])
 
     # -- again from the beginning --------------------------------------------------------------------------------
 
@@ -499,55 +267,6 @@ class Views:
                 strict=False,
             )
         return touched
-
-
-class _Batch:
-    """What one call of `apply` has collected."""
-
-    def __init__(self, quick: dict[str, int], *, strict: bool) -> None:
-        self.quick = quick
-        self.strict = strict
-        self.minted: dict[str, list[tuple[Any, ...]]] = {}
-        self.natural: dict[str, list[tuple[Any, ...]]] = {}
-        self.touched: dict[RowKey, list[Placed]] = {}
-        self.mentioned: list[tuple[bytes, int, int]] = []
-        self.known: set[bytes] = set()
-        self._added: list[list[tuple[Any, ...]]] = []
-
-    def add(self, rows: dict[str, list[tuple[Any, ...]]], name: str, row: tuple[Any, ...]) -> None:
-        found = rows.setdefault(name, [])
-        found.append(row)
-        if not self.strict:
-            self._added.append(found)
-
-    def begin(self) -> None:
-        """Says that another event comes."""
-        self._added.clear()
-
-    def undo(self) -> None:
-        """Takes back what the event at hand has added."""
-        for rows in self._added:
-            rows.pop()
-        self._added.clear()
-
-
-def _checked(fold: AssertRow, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row with its values in their one form. Raises InvalidInput."""
-    for at in fold.reals:
-        value = row[at]
-        if value is not None and not math.isfinite(value):
-            canonical(fold.table.columns[at], value)
-    if not fold.checked:
-        return row
-    plain = list(row)
-    for at, column in fold.checked:
-        plain[at] = canonical(column, plain[at])
-    return tuple(plain)
-
-
-def _made(event: Event) -> bool:
-    """Whether the event made the id that is its entity."""
-    return event.entity is not None and event.entity == EntityIds(event.log).of(event.header.hlc, event.seq)
 
 
 def _named(error: Exception, kind: str, event: str) -> AntiphonError:

@@ -1,0 +1,62 @@
+"""Room `views` (imports `log` and below): what the events of one commit come to, before it is written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from antiphon.model.values import canonical
+from antiphon.views.domain import AssertRow
+from antiphon.views.merge import Placed
+
+RowKey = tuple[str, bytes]
+MINTED: Final = 1
+"""Rows of ids that their events made: inserted without a look at what is there."""
+NATURAL: Final = 2
+"""Rows with keys of their own: inserted where there is none yet."""
+COMPUTED: Final = 3
+"""Rows that are computed from all events on them."""
+
+
+class Batch:
+    """What one call of `apply` has collected."""
+
+    def __init__(self, quick: dict[str, int], *, strict: bool) -> None:
+        self.quick = quick
+        self.strict = strict
+        self.minted: dict[str, list[tuple[Any, ...]]] = {}
+        self.natural: dict[str, list[tuple[Any, ...]]] = {}
+        self.touched: dict[RowKey, list[Placed]] = {}
+        self.mentioned: list[tuple[bytes, int, int]] = []
+        self.known: set[bytes] = set()
+        self._added: list[list[tuple[Any, ...]]] = []
+
+    def add(self, rows: dict[str, list[tuple[Any, ...]]], name: str, row: tuple[Any, ...]) -> None:
+        found = rows.setdefault(name, [])
+        found.append(row)
+        if not self.strict:
+            self._added.append(found)
+
+    def begin(self) -> None:
+        """Says that another event comes."""
+        self._added.clear()
+
+    def undo(self) -> None:
+        """Takes back what the event at hand has added."""
+        for rows in self._added:
+            rows.pop()
+        self._added.clear()
+
+
+def checked(fold: AssertRow, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row with its values in their one form. Raises InvalidInput."""
+    for at in fold.reals:
+        value = row[at]
+        if value is not None and not math.isfinite(value):
+            canonical(fold.table.columns[at], value)
+    if not fold.checked:
+        return row
+    plain = list(row)
+    for at, column in fold.checked:
+        plain[at] = canonical(column, plain[at])
+    return tuple(plain)
