@@ -139,6 +139,10 @@ def main() -> int:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     found = [Document(path) for glob in DOCUMENTS for path in sorted(ROOT.glob(glob))]
     wrong = [line for one in found for line in (*broken_links(one), *wrong_blocks(one, root, targets))]
+    if root is not None:
+        import make_domain_pages
+
+        wrong += make_domain_pages.differing()
     print("\n".join(wrong) or f"documents: {len(found)} files keep their word")
     if root is None:
         print("documents: no command group in antiphon.cli yet; its verbs were not checked", file=sys.stderr)

@@ -22,13 +22,14 @@ from antiphon.log.store import LogHead
 from antiphon.log.verify import Verdict
 from antiphon.model import times
 from antiphon.model.errors import Conflict, InvalidInput, NotFound
-from antiphon.model.event import Draft
+from antiphon.model.event import NEW, Draft, Scope
 from antiphon.model.text import id_text
 from antiphon.model.times import Time
 from antiphon.replica import enrol, prove
 from antiphon.replica import forget as forgetting
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
 
 OPEN_FILES_MAX: Final = 64
@@ -191,7 +192,7 @@ class Fleet:
 
     @contextmanager
     def batch(self) -> Iterator[FleetWriting]:
-        """Collects memories of many agents; commits them together, all or nothing, when the block ends."""
+        """Collects what many agents do; commits them together, all or nothing, when the block ends."""
         writing = FleetWriting(self)
         yield writing
         writing.recorded = [
@@ -279,7 +280,7 @@ class Fleet:
 
 
 class FleetWriting:
-    """Memories collected by `Fleet.batch`."""
+    """What many agents do, collected by `Fleet.batch`."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -291,6 +292,16 @@ class FleetWriting:
         log = self._fleet.agent(agent).log_id
         at = None if occurred is None else times.to_ms(occurred)
         self._drafted.setdefault(log, []).append(commands.remember(text, occurred=at, **fields))
+
+    def record(
+        self, agent: str, kind: str, body: Any, *, occurred: Time | None = None, scope: Scope = Scope.PRIVATE
+    ) -> None:
+        """An event of one agent about a new thing; as `Agent.record`, but for people and sources."""
+        declared = self._fleet.replica.registry.kind(kind)
+        value = convert(declared, body)
+        at = None if occurred is None else times.to_ms(occurred)
+        draft = draft_of(declared, value, entity=NEW, occurred=at, scope=scope)
+        self._drafted.setdefault(self._fleet.agent(agent).log_id, []).append((draft, value))
 
     def batches(self) -> list[Batch]:
         """What was collected, a batch a log."""

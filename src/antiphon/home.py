@@ -25,6 +25,9 @@ import platformdirs
 
 from antiphon.domains.items import ITEMS
 from antiphon.domains.memory import MEMORY
+from antiphon.domains.network import NETWORK
+from antiphon.domains.tasks import TASKS
+from antiphon.domains.wisdom import WISDOM
 from antiphon.engines.keyfiles import KeyRing, Unlock, given_key, kept_key
 from antiphon.engines.sqlite.file import CIPHERS, network_file_system
 from antiphon.identity.signing import SigningKey
@@ -40,6 +43,8 @@ from antiphon.world.entropy import SystemEntropy
 from antiphon.world.host import exclusive
 
 SUFFIX: Final = ".antiphon"
+BUILT_IN: Final = (MEMORY, ITEMS, NETWORK, TASKS, WISDOM)
+"""The domains that every home knows."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PRINCIPAL_KEY: Final = "principal"
 _LOCK: Final = "making.lock"
@@ -86,7 +91,8 @@ class Home:
     def __init__(self, folder: Path, ring: KeyRing, domains: Iterable[Domain] = (), **world: Any) -> None:
         self.folder = folder
         self.ring = ring
-        self.registry = Registry([MEMORY, ITEMS, *(domain for domain in domains if domain is not ITEMS)])
+        given = {domain.name: domain for domain in domains}  # another version of a built-in one takes its place
+        self.registry = Registry([*(one for one in BUILT_IN if one.name not in given), *given.values()])
         self._world = world
         self._principal: Replica | None = None
         self._lock = threading.RLock()

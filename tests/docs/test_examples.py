@@ -16,6 +16,22 @@ SAYS = {
         "verified: True",
         "after forgetting Bob: None [",
     ],
+    "tasks": [
+        "hot: ['Survey the harbour +3-0', 'Draw the chart +1-1']",
+        "controversial: ['Draw the chart +1-1', 'Survey the harbour +3-0']",
+        "is claimed already",
+        "exactly one has it: True",
+        "complete: 2.5 dopamine, bonus {'oxytocin': 0.4}",
+        "refused: that would be a circle",
+    ],
+    "network": [
+        "ada reads: ['Two metres and rising']",
+        "cyd reads: ['The river rises at the old mill'] and has 0",
+        "ada trusts bob: 0.67, two months later 0.58",
+        "refused: an agent has no dealings with itself",
+        "the spore went ada > bob > cyd",
+        "mean coherence: [41.5] without cyd's: [71.5]",
+    ],
     "fleet": ["scout-250: sector 250 is flooded", "about Zoe: 2 events", "logs verified: 1001 of 1001"],
 }
 LINES_MAX = 60

@@ -259,12 +259,14 @@ def test_spellings_of_a_name_are_one_person(ada: Agent) -> None:
 def _older(monkeypatch: pytest.MonkeyPatch) -> None:
     """What names were in the first version: a pseudonym for every spelling."""
     from antiphon.domains.memory import MEMORY, declare
+    from antiphon.home import BUILT_IN
 
     def name(event: Event, body: Any) -> Iterator[Write]:
         yield Write("people", event.entity or b"", Op.ASSERT, {"id": event.entity, "label": body.label})
 
     folds = {**MEMORY.folds, declare.PERSON_NAMED: (name,)}
-    monkeypatch.setattr("antiphon.home.MEMORY", Domain("memory", MEMORY.kinds, MEMORY.tables, folds))
+    older = Domain("memory", MEMORY.kinds, MEMORY.tables, folds)
+    monkeypatch.setattr("antiphon.home.BUILT_IN", tuple(older if one is MEMORY else one for one in BUILT_IN))
     monkeypatch.setattr("antiphon.agent.opened.name_key", lambda text: text)
     monkeypatch.setattr("antiphon.agent.writing.name_key", lambda text: text)
 

@@ -8,6 +8,7 @@ from typing import Any
 from antiphon.agent.answers import Receipts, Recorded
 from antiphon.domains.memory import MEMORIES, MEMORY, PEOPLE, commands
 from antiphon.engines.sqlite.search import SqliteText
+from antiphon.engines.sqlite.select import SqliteSource
 from antiphon.home import AgentRecord
 from antiphon.log import kinds
 from antiphon.log.store import LogHead, LogRole
@@ -15,11 +16,13 @@ from antiphon.model.errors import Conflict, InvalidInput, NotFound
 from antiphon.model.event import Draft, Ref, Role
 from antiphon.model.table import Table
 from antiphon.model.text import check_text, entity_text, id_text, name_key, parse_entity, parse_event
+from antiphon.query.access import Reader
 from antiphon.query.cache import RowCache
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.views.store import StoredRow
+from antiphon.world.clock import Clock
 
 SEQ_DIGITS_MAX = 13
 """A log holds at most 2^40 events."""
@@ -43,10 +46,12 @@ class Opened:
         self._principal = principal
         self._closer = closer
         self._text = SqliteText(replica.file, replica.tables)
+        self._source = SqliteSource(replica.file, replica.tables, replica.registry.tables)
         self._log: bytes | None = None
         self.began_log = False
         self._rows = RowCache(replica.fresh)
         self._made: tuple[int, list[Table], dict[int, str]] = (-1, [], {})
+        self._asking: tuple[int, Reader] | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {id_text(self.record_of_agent.agent)})"
@@ -65,6 +70,11 @@ class Opened:
     def principal(self) -> str:
         """Its principal's id: what somebody else needs to check a proof."""
         return id_text(self.record_of_agent.principal)
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is, to this agent."""
+        return self.replica.clock
 
     @property
     def log_id(self) -> bytes:
@@ -119,6 +129,21 @@ class Opened:
     def _log_numbers(self) -> list[int]:
         return [head.no for head in self._heads()]
 
+    def _reader(self) -> Reader:
+        """Who asks when rows are read; kept until the file changes."""
+        tick = self.replica.fresh()
+        if self._asking is None or self._asking[0] != tick:
+            record = self.record_of_agent
+            own = {record.agent, record.principal}
+            alone = all(owner in own for owner in self.replica.owners())
+            self._asking = tick, Reader(record.agent, tuple(self._log_numbers()), alone)
+        return self._asking[1]
+
+    def _index_all(self) -> None:
+        """Indexes what waits for full text; a file that is only read has its own way to find that."""
+        while not self.replica.file.read_only and self.replica.index_backlog():
+            pass
+
     def _pseudonyms(self, label: str) -> tuple[bytes, ...]:
         """Every pseudonym of a person here, however the name is spelled (`name_key`): copies of an agent, or threads
         at once, may each have chosen one.
@@ -150,7 +175,7 @@ class Opened:
                 return head, seq
         head = self.replica.head(log)
         near = (self.record_of_agent.agent, self.record_of_agent.principal)
-        if head.role != LogRole.FOREIGN and head.owner not in near:
+        if head.role in (LogRole.OWN, LogRole.PAST) and head.owner not in near:
             raise NotFound(f"{event} is another agent's: open that agent to read it")
         return head, seq
 
@@ -175,31 +200,32 @@ class Opened:
         return Ref(role, head.id, seq, self.replica.reader.leaf(head, seq))
 
     def _made_now(self) -> tuple[list[Table], dict[int, str]]:
-        """The tables that there are, and this agent's logs by number as the text of their events begins.
+        """The tables of entities that there are, and this agent's logs by number as the text of their events begins.
 
         Kept until the file changes: to ask for a table that was never written costs as much as to read a row.
         """
         tick = self.replica.fresh()
         if self._made[0] != tick:
-            made = [table for table in self.replica.registry.tables.values() if self.replica.tables.exists(table)]
+            tables = (table for table in self.replica.registry.tables.values() if table.is_of_entities)
+            made = [table for table in tables if self.replica.tables.exists(table)]
             self._made = tick, made, {head.no: id_text(head.id) + "/" for head in self._heads()}
         return self._made[1], self._made[2]
 
     def _load(self, entity: str) -> dict[str, Any] | None:
         key = parse_entity(entity)
-        tables, mine = self._made_now()
+        (tables, mine), reader = self._made_now(), self._reader()
         for table in tables:
-            row = self.replica.tables.row(table, key)
-            if row is not None and row.log in mine:
-                values = row.values
-                return {"table": table.name, "event": f"{mine[row.log]}{row.seq}", **values}
+            row = self._source.row(table, key, reader)
+            if row is not None:
+                log = mine.get(row.log) or id_text(self.replica.head_no(row.log).id) + "/"
+                return {"table": table.name, "event": f"{log}{row.seq}", **row.values}
         return None
 
     def _own_entity(self, entity: str) -> bytes:
         """The id of an entity that this agent may write about: none that another agent of the file has a row of."""
         key, mine = parse_entity(entity), self._log_numbers()
         for table in self.replica.registry.tables.values():
-            row = self.replica.tables.row(table, key)
+            row = self.replica.tables.row(table, key) if table.is_of_entities else None
             if row is not None and row.log not in mine:
                 raise InvalidInput(f"{entity} is another agent's: only its own events may change it", entity=entity)
         return key

@@ -71,6 +71,7 @@ class Writing:
         about: Sequence[str] = (),
         sources: Sequence[str] = (),
         scope: Scope = Scope.PRIVATE,
+        circle: bytes | None = None,
     ) -> None:
         """As `Agent.record`."""
         declared = self._agent.replica.registry.kind(kind)
@@ -83,5 +84,6 @@ class Writing:
             about=tuple(sorted({self._person(label) for label in about})) if about else None,
             refs=self._agent._source_refs(sources) if sources else None,
             scope=scope,
+            circle=circle,
         )
         self.drafted.append((draft, value))

@@ -16,7 +16,23 @@ from typing import Any, Final, NoReturn
 import click
 
 from antiphon import __version__
-from antiphon.cli import adopting, forgetting, keeping, passphrase, proving, reading, recover, upkeep, writing
+from antiphon.cli import (
+    adopting,
+    engines,
+    follow,
+    forgetting,
+    keeping,
+    passphrase,
+    proving,
+    reading,
+    recover,
+    replay,
+    rows,
+    tables,
+    upkeep,
+    views,
+    writing,
+)
 from antiphon.cli import show as out
 from antiphon.cli.session import Session
 from antiphon.model import errors
@@ -25,11 +41,14 @@ INTERRUPTED: Final = 130
 _SECTIONS: Final = {
     "Begin": ("init", "demo"),
     "Write": ("remember", "import", "compress"),
-    "Find": ("recall", "show", "history", "log"),
+    "Find": ("recall", "show", "history", "log", "rows", "follow", "tables"),
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
-    "Look after": ("export", "stats", "doctor", "passphrase", "recover", "adopt", "mcp"),
-}
+    "Look after": (
+        "export", "stats", "views", "rejections", "replay", "engines", "doctor", "passphrase", "recover", "adopt",
+        "mcp",
+    ),
+}  # fmt: skip
 
 
 class Root(click.Group):
@@ -166,12 +185,19 @@ for verb in (
     reading.show,
     reading.history,
     reading.log,
+    rows.rows,
+    follow.follow,
+    tables.tables,
     proving.prove,
     proving.checkpoint,
     proving.verify,
     forgetting.forget,
     keeping.export,
     keeping.stats,
+    views.views,
+    views.rejections,
+    replay.replay,
+    engines.engines,
     upkeep.doctor,
     passphrase.passphrase,
     recover.recover,

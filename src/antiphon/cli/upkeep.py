@@ -110,7 +110,7 @@ def _check_feed(agent: Agent) -> Finding:
         again = True
 
     with replica.file.snapshot():
-        found = check_feed(replica.file, _events(agent), begin_again)
+        found = check_feed(replica.file, replica.fed_events(), begin_again)
     if again:
         with replica.transaction():
             replica.begin_feed()
@@ -124,7 +124,7 @@ def _check_views(agent: Agent) -> Iterator[Finding]:
     label = f"folding the events of {agent.name} again"
     with out.progress(label, 2 * _events(agent)) as advance, replica.file.snapshot():
         yield from check_views(
-            replica.registry, replica.tables, replica.mentions, replica.reader, replica.heads(), replica.views,
+            replica.registry, replica.tables, replica.mentions, replica.reader, replica.folded_heads(), replica.views,
             domains=replica.views.live, progress=advance,
         )  # fmt: skip
 

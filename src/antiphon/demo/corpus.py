@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     sent_ms: int
 
 
+class Meeting(msgspec.Struct, frozen=True):
+    """A conversation of two. `rating` is how well it went, from 1 to 10, where they said so. *Units*: ms since 1970."""
+
+    people: tuple[str, str]
+    turns: tuple[int, int]
+    ended_ms: int
+    rating: float | None
+
+
 class _Raw(msgspec.Struct, gc=False):
     text: str
     timestamp: str
@@ -32,6 +42,7 @@ class _Raw(msgspec.Struct, gc=False):
 
 class _Conversation(msgspec.Struct, gc=False):
     messages: list[list[_Raw]]
+    ratings: dict[str, float | None] = {}
 
 
 def corpus_path() -> Path:
@@ -53,6 +64,21 @@ def read_corpus(path: Path) -> list[Message]:
     ]
     messages.sort(key=lambda message: message.sent_ms)
     return messages
+
+
+def read_meetings(path: Path) -> list[Meeting]:
+    """The conversations in which two people spoke, in the order in which they ended."""
+    found = []
+    for conversation in msgspec.json.decode(path.read_bytes(), type=dict[str, _Conversation]).values():
+        turns = Counter(f"person-{run[0].sender[:8]}" for run in conversation.messages if run)
+        if len(turns) != 2:
+            continue
+        (one, first), (other, second) = turns.items()
+        given = [rating for rating in conversation.ratings.values() if rating is not None]
+        ended = max(to_ms(raw.timestamp) for run in conversation.messages for raw in run)
+        rating = sum(given) / len(given) if given else None
+        found.append(Meeting((one, other), (first, second), ended, rating))
+    return sorted(found, key=lambda meeting: (meeting.ended_ms, meeting.people))
 
 
 def people_of(messages: list[Message]) -> list[str]:

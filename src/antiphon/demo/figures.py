@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from antiphon.agent import Memory
+from antiphon.demo.society import Society
 from antiphon.replica.forget import Forgotten
 
 
@@ -39,5 +40,6 @@ class Figures(msgspec.Struct):
     forgotten: Forgotten | None = None
     forget_s: float = 0.0
     still_verified: bool = False
+    society: Society = msgspec.field(default_factory=Society)
     folder: str = ""
     kept: bool = False

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from antiphon.demo.figures import Figures
+from antiphon.demo.society import Society
 
 _MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red"), "kept": ("·", "yellow")}
 
@@ -32,6 +33,8 @@ def show(console: Console, figures: Figures) -> None:
         ("written", _written(figures)),
         ("size", _sizes(figures)),
         ("recalled", _recalls(figures)),
+        ("a network of them", _network(figures.society)),
+        ("a board", _board(figures.society)),
         ("proved", _proved(figures)),
         ("forgotten", _forgotten(figures)),
     ):
@@ -103,6 +106,47 @@ def _recalls(figures: Figures) -> Group:
             table.add_row(f"{hit.score:.2f}", hit.time[:10], f"{hit.author} {log[:8]}…/{seq}", hit.text[:160])
         parts.append(Padding(table, (0, 0, 0, 2)))
     return Group(*parts)
+
+
+def _network(society: Society) -> Group:
+    rows = society.rows
+    table = _grid()
+    table.add_row(
+        "who meets whom", f"[bold]{society.events:,}[/bold] events in {society.seconds:.1f} s: "
+        f"{rows['agent_links']:,} links, {rows['agent_interactions']:,} meetings, "
+        f"trust by day in {rows['trust_daily']:,} rows"
+    )  # fmt: skip
+    table.add_row(
+        "coherence", f"[bold]{society.coherence:.1f}[/bold] of 100 over {society.minutes:,} minutes; "
+        f"the busiest days: [cyan]{society.bars}[/cyan]"
+    )  # fmt: skip
+    same = "[green]✓[/green] the same rows" if society.rebuilt_same else "[red]✗ other rows[/red]"
+    table.add_row(
+        "made anew", f"{society.rebuilt_rows:,} rows beside the old ones in {society.rebuilt_s:.1f} s, while "
+        f"{society.rebuilt_beside:,} memories were written: {same}"
+    )  # fmt: skip
+    pairs = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        pairs.add_column(no_wrap=True)
+    for pair in society.pairs:
+        pairs.add_row(
+            f"[dim]{_short(pair.one)} and {_short(pair.other)}[/dim]", f"met {pair.meetings}×",
+            f"trust {pair.trust:.2f}", f"resonance {pair.resonance:.2f}",
+        )  # fmt: skip
+    return Group(table, Text(), Padding(pairs, (0, 0, 0, 2)))
+
+
+def _short(person: str) -> str:
+    return person.removeprefix("person-")
+
+
+def _board(society: Society) -> Table:
+    table = _grid()
+    table.add_row("claimed", f"by two at the same moment: [bold]{society.claimed}[/bold] has it")
+    table.add_row("the other", f"[yellow]Conflict[/yellow] {society.conflict}")
+    table.add_row("votes", society.votes)
+    table.add_row("a stranger's write", f"[yellow]refused[/yellow] {society.rejected}")
+    return table
 
 
 def _proved(figures: Figures) -> Table:

@@ -11,13 +11,15 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import zstandard
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from antiphon.agent import Memory
-from antiphon.demo import corpus, page
+from antiphon.demo import corpus, page, society
 from antiphon.demo.figures import Figures
+from antiphon.domains.network import NETWORK
 from antiphon.engines.sqlite import pages, sizes
 from antiphon.fleet import Fleet
 from antiphon.home import Home
@@ -63,14 +65,20 @@ class Story:
         raw = "\n".join(message.text for message in messages).encode()
         figures.messages, figures.people, figures.raw_bytes = len(messages), len(people), len(raw)
         figures.zstd_bytes = len(zstandard.ZstdCompressor(level=3).compress(raw))
+        meetings = corpus.read_meetings(corpus.corpus_path())
         with Fleet.create(self._folder / "fleet") as fleet, self._progress() as progress:
             self._write(fleet, messages, people, progress)
+            self._meet(fleet, meetings, messages, people, progress)
             self._pack(fleet, progress)
             self._verify(fleet, progress)
             figures.recalls = [self._recall(fleet, question) for question in QUESTIONS]
             self._prove(fleet)
+            rows = society.rows_of(fleet)
         self._flip()
-        with Fleet.open(self._folder / "fleet") as fleet:
+        raised = msgspec.structs.replace(NETWORK, version=NETWORK.version + 1)
+        with Fleet.open(self._folder / "fleet", domains=[raised]) as fleet:
+            self._console.print("  making the network's tables anew, beside the old ones")
+            society.rebuild(fleet, figures.society, rows, people[0])
             self._forget(fleet, messages)
         return figures
 
@@ -87,6 +95,22 @@ class Story:
                     batch.remember(message.person, message.text, occurred=message.sent_ms)
             progress.advance(task, len(chunk))
         self.figures.write_s = self._now() - start
+
+    def _meet(
+        self,
+        fleet: Fleet,
+        meetings: list[corpus.Meeting],
+        messages: list[corpus.Message],
+        people: list[str],
+        progress: Progress,
+    ) -> None:
+        task = progress.add_task("conversations: links, trust, coherence", total=len(meetings))
+        start = self._now()
+        events = society.meet(fleet, meetings, lambda count: progress.advance(task, count))
+        seconds = self._now() - start
+        self.figures.society = society.look(fleet, meetings, messages)
+        self.figures.society.events, self.figures.society.seconds = events, seconds
+        society.work(fleet, self.figures.society, people)
 
     def _pack(self, fleet: Fleet, progress: Progress) -> None:
         task = progress.add_task("full text indexed, logs packed", total=fleet.replica.backlog() or None)

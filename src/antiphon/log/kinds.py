@@ -22,12 +22,14 @@ INSTANCE_PROVISIONAL: Final = "instance.provisional"
 KEY_REVOKED: Final = "key.revoked"
 ENROL_DELEGATED: Final = "enrol.delegated"
 ROOT_ROTATED: Final = "root.rotated"
+HOME_MOVED: Final = "home.moved"
+REQUEST_REFUSED: Final = "request.refused"
 
 STATEMENT_KINDS: Final = frozenset(
     {PRINCIPAL_INCEPTED, AGENT_INCEPTED, INSTANCE_CERTIFIED, INSTANCE_PROVISIONAL, KEY_REVOKED, ENROL_DELEGATED,
      ROOT_ROTATED}
 )  # fmt: skip
-SYSTEM_KINDS: Final = STATEMENT_KINDS | {CLOCK_RESET, ERASED, ERASURE_REQUESTED}
+SYSTEM_KINDS: Final = STATEMENT_KINDS | {CLOCK_RESET, ERASED, ERASURE_REQUESTED, HOME_MOVED, REQUEST_REFUSED}
 
 
 class ClockReset(msgspec.Struct):
@@ -64,6 +66,31 @@ class ErasureRequested(msgspec.Struct):
     """Somebody asks that these events be forgotten; the owner decides. *Shapes*: (log id, seq) pairs."""
 
     events: list[tuple[bytes, int]]
+    reason: str
+
+
+class HomeMoved(msgspec.Struct):
+    """In a principal's log: what `source` decides from `size` on (`root` is that of its events before) is void, and
+    `target` decides instead. The last word on a source counts.
+    """
+
+    source: bytes
+    size: int
+    root: bytes
+    target: bytes
+
+
+def read_home_moved(body: bytes, seq: int) -> HomeMoved:
+    """What a move says. Raises ProtocolViolation."""
+    try:
+        return msgspec.msgpack.decode(body, type=HomeMoved)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ProtocolViolation(f"the event {seq}, which moves a home, cannot be read: {error}") from None
+
+
+class RequestRefused(msgspec.Struct):
+    """A home's answer to a request that it does not grant; its cause names the request."""
+
     reason: str
 
 

@@ -22,6 +22,8 @@ class LogRole(IntEnum):
     """Written by an instance that this file was copied or restored from; never written again."""
     FOREIGN = 2
     """Somebody else's, verified and read only."""
+    FOLLOWED = 3
+    """Somebody else's, verified, and folded into the tables here as it comes."""
 
 
 class LogHead(msgspec.Struct):

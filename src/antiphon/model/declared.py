@@ -11,14 +11,17 @@ from antiphon.model.errors import InvalidInput
 if TYPE_CHECKING:
     from antiphon.model.table import Column, Rollup, Table
 
+GENERATION: Final = "__g"
+"""What follows a table's name while another generation of it is made."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED: Final = frozenset({"n", "log", "seq", "rowid", "author", "date"})
 _RESERVED_TABLES: Final = frozenset(
-    {"authors", "blocks", "followers", "frames", "letters", "logs", "mentions", "meta", "outbox", "rejections", "runs"}
+    {"authors", "blocks", "followers", "frames", "letters", "logs", "mentions", "meta", "outbox", "reached", "runs"}
+    | {"rejections"}
 )
 _NUMBERS: Final = frozenset({"integer", "real", "decimal", "duration", "timestamp", "boolean"})
 _OF_ROWS: Final = frozenset({"count", "sum", "min", "max", "set"})
-_OF_COLUMNS: Final = frozenset({"ratio", "product"})
+_OF_COLUMNS: Final = frozenset({"ratio", "product", "beta"})
 _KEYS: Final = frozenset({"text", "enum", "integer", "date", "timestamp", "bytes", "id", "person", "agent", "log"})
 
 
@@ -31,7 +34,7 @@ def _faults(table: Table) -> Iterator[str]:
     names = [column.name for column in table.columns]
     if not _NAME.fullmatch(table.name):
         yield "its name must be lower-case letters, digits and underscores, at most 63"
-    if table.name in _RESERVED_TABLES or table.name.startswith("sqlite_"):
+    if table.name in _RESERVED_TABLES or table.name.startswith("sqlite_") or GENERATION in table.name:
         yield "its name is one that engines reserve: choose another"
     for column in table.columns:
         if not _NAME.fullmatch(column.name) or column.name in _RESERVED:
@@ -145,10 +148,8 @@ def _derived_faults(table: Table, column: Column) -> Iterator[str]:
         return
     if not derived.table:
         yield f"{said}: say of which table's rows it is the {derived.function}"
-    if len(derived.match) != len(table.shard_columns):
-        yield f"{said}: `match` has a column of {derived.table!r} for each of {', '.join(table.shard_columns)}"
-    if table.shard_columns != table.key:
-        yield f"{said}: rows are counted by whole keys, and this table is placed by a part of its own"
+    if len(derived.match) != len(table.key):
+        yield f"{said}: `match` has a column of {derived.table!r} for each of {', '.join(table.key)}"
     if derived.function != "count" and not derived.column:
         yield f"{said}: the {derived.function} of what?"
     if derived.function in ("count", "sum") and column.type not in ("integer", "decimal", "duration"):
@@ -202,6 +203,12 @@ def _authority_faults(table: Table, names: list[str]) -> Iterator[str]:
     for name in table.access.columns:
         if name not in names or table.column(name).type not in ("agent", "person"):
             yield f"readers by {name!r}, which is not a column that names an agent"
+    if table.access.besides is not None:
+        name, values = table.access.besides
+        if name not in names or table.column(name).type not in ("enum", "text") or not values:
+            yield f"readers while {name!r} has some value, which is not a column of words"
+        elif table.column(name).values and not set(values) <= set(table.column(name).values):
+            yield f"readers while {name!r} has a value that it never has"
     named = table.minted or table.agent_in_key is not None or table.rollup_of is not None
     if table.shared and table.writers.rule != "anyone" and not named:
         yield "its key names no agent and is no minted id, so nobody can tell whose rows they are: writers=ANYONE?"
@@ -241,7 +248,7 @@ def _place_faults(table: Table, names: list[str]) -> Iterator[str]:
             yield f"its place {place} names {name!r}, which is not a column"
     if places.wide is not None:
         for name in (*places.wide.partition, *(name.removeprefix("-") for name in places.wide.clustering)):
-            if name not in table.key:
+            if name not in table.key and (name in places.wide.partition or not table.minted):
                 yield f"its place wide has {name!r} in the primary key, and the table's key has not"
         if places.wide.bucket_of is not None and table.column(places.wide.bucket_of).type != "timestamp":
             yield f"its place wide makes buckets of {places.wide.bucket_of!r}, which is no timestamp"

@@ -33,7 +33,20 @@ BUSY_TIMEOUT_MS: Final = 10_000
 NAME_CHARS_MAX: Final = 64
 TAGS_MAX: Final = 32
 OUTBOX_COMMITS_MAX: Final = 100_000
-"""Feed entries kept when nobody follows; a follower further behind bootstraps again."""
+"""Feed entries kept at most; a follower further behind bootstraps again."""
+OUTBOX_COMMITS_MIN: Final = 1_024
+"""Feed entries kept though every follower is past them: readers that keep no cursor in the file are near the end."""
+FEED_ROWS_MAX: Final = 4_096
+"""Events and rows that a follower looks at in one step, and so at most in memory."""
+LETTERS_MAX: Final = 10_000
+"""Rows of one follower that its engine may refuse; past that the engine is taken to be wrong, the follower stops."""
+
+REFOLD_AT_ONCE_EVENTS_MAX: Final = 16_384
+"""Files of up to so many events are folded again when they are opened (about a second); larger ones beside the rest."""
+REFOLD_BATCH_EVENTS: Final = 512
+"""Events folded in one background transaction: how long a commit may have to wait for one, about 30 ms."""
+REFOLD_SLICE_MS_MAX: Final = 2_000
+"""What an open spends on folding a larger file again, in a process that has no background step."""
 
 COPIES_MAX: Final = 1_024
 """Snapshots, exports and proof files whose paths are kept for `forget` to name; of older ones only how many."""
@@ -49,3 +62,25 @@ ITEMS_MAX: Final = 4_096
 
 KEY_BYTES_MAX: Final = 1_024
 """Of a row's key, encoded."""
+
+PAGE_ROWS_MAX: Final = 10_000
+"""Rows of one answer."""
+ROWS_SCANNED_MAX: Final = 100_000
+"""Rows that a page looks at for conditions which its index does not serve; then it ends, and says where to go on."""
+VECTORS_SCANNED_MAX: Final = 100_000
+"""Vectors that one question is compared with (2 s without numpy)."""
+NEIGHBOURS_MAX: Final = 1_000
+BUCKETS_MAX: Final = 100_000
+"""Buckets of one answer of a rollup, empty ones counted where they are filled in."""
+VALUES_MAX: Final = 100_000
+"""Different values of a column in one answer."""
+CURSOR_CHARS_MAX: Final = 1 << 20
+
+TASK_DEPENDENCIES_MAX: Final = 64
+"""Tasks that one task may wait for."""
+
+DEPENDENCY_WALK_MAX: Final = 10_000
+"""Tasks that a home looks at before it lets one wait for another."""
+
+REGION_FILES_MAX: Final = 256
+"""Files of logs, and files of rows, of one region."""

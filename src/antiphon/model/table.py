@@ -91,11 +91,14 @@ def owners(*columns: str) -> Writers:
     return Writers("owners", columns)
 
 
-class Access(msgspec.Struct, frozen=True):
-    """Who may read a row: see READ_ALL, READ_OWN and `parties`."""
+class Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who may read a row: see READ_ALL, READ_OWN and `parties`. Rows whose column `besides[0]` has one of the values
+    `besides[1]` everybody may read.
+    """
 
     rule: str
     columns: tuple[str, ...] = ()
+    besides: tuple[str, tuple[str, ...]] | None = None
 
 
 READ_ALL: Final = Access("all")
@@ -103,9 +106,9 @@ READ_OWN: Final = Access("own")
 """The author alone."""
 
 
-def parties(*columns: str) -> Access:
-    """The author, and the agents that these columns name."""
-    return Access("parties", columns)
+def parties(*columns: str, besides: tuple[str, tuple[str, ...]] | None = None) -> Access:
+    """The author, and the agents that these columns name; and everybody, while a column has one of some values."""
+    return Access("parties", columns, besides)
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -122,7 +125,8 @@ class Derived(msgspec.Struct, frozen=True):
     """A column that no event writes: a function of rows of `table` whose columns `match` equal this row's key.
 
     `function` is count, sum, min, max or set (of `column`); `where` keeps only rows whose columns have these values.
-    `ratio` and `product` are of two columns of the row itself, computed when read.
+    `ratio`, `product` and `beta` (the mean (1 + a) / (2 + a + b)) are of two columns of the row itself, computed when
+    read.
     """
 
     function: str
@@ -305,6 +309,11 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         """The columns that whoever asserts a row must say."""
         free = (c for c in self.columns if not c.nullable and c.default is None and c.derived is None)
         return tuple(c.name for c in free)
+
+    @cached_property
+    def is_of_entities(self) -> bool:
+        """Whether a row is named by the id of an entity or a person alone."""
+        return len(self.key) == 1 and self.column(self.key[0]).type in (Type.ID, Type.PERSON)
 
     @cached_property
     def agent_in_key(self) -> str | None:

@@ -44,7 +44,7 @@ def canonical(column: Column, value: Any) -> Any:
         raise InvalidInput(f"column {column.name!r} must have a value", column=column.name)
     try:
         found = _FORMS[column.type](column, value)
-    except (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, ArithmeticError, RecursionError, struct.error, msgspec.MsgspecError) as error:
         shown = f"{value!r:.60}"
         raise InvalidInput(
             f"column {column.name!r} is {_article(column)}, and {shown} is none: {error}", column=column.name
@@ -180,9 +180,8 @@ def _depth(value: Any, at: int = 0) -> int:
 
 
 @lru_cache(maxsize=1_024)
-def _item_column(column: Column) -> Column:
-    assert column.of is not None
-    return Column(column.name, column.of, nullable=False)
+def _item_column(name: str, of: Type) -> Column:
+    return Column(name, of, nullable=False)
 
 
 def _items(column: Column, value: Any) -> list[Any]:
@@ -190,7 +189,8 @@ def _items(column: Column, value: Any) -> list[Any]:
         raise TypeError("it is no list")
     if len(value) > limits.ITEMS_MAX:
         raise ValueError(f"it has {len(value):,} items, over ITEMS_MAX ({limits.ITEMS_MAX:,})")
-    item = _item_column(column)
+    assert column.of is not None
+    item = _item_column(column.name, column.of)
     return [canonical(item, one) for one in value]
 
 
@@ -203,7 +203,8 @@ def _map(column: Column, value: Any) -> dict[str, Any]:
         raise TypeError("it is no map from text")
     if len(value) > limits.ITEMS_MAX:
         raise ValueError(f"it has {len(value):,} items, over ITEMS_MAX ({limits.ITEMS_MAX:,})")
-    item = _item_column(column)
+    assert column.of is not None
+    item = _item_column(column.name, column.of)
     return {key: canonical(item, value[key]) for key in sorted(value)}
 
 

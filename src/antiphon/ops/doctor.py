@@ -122,7 +122,7 @@ def _feed_fault(file: SqliteFile, events: int) -> str | None:
             entry = msgspec.msgpack.decode(raw, type=OutboxEntry)
         except (msgspec.MsgspecError, UnicodeError) as error:
             return f"the entry at event {reached:,} cannot be read: {error}"
-        if at is not None and reached - at != sum(count for _, _, count in entry.spans):
+        if at is not None and reached - at != (sum(count for _, _, count in entry.spans) or 1):
             return f"entries between event {at:,} and event {reached:,} are missing"
         at = reached
     if (at or 0) != events:

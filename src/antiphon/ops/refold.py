@@ -24,10 +24,11 @@ from antiphon.model.limits import LOG_EVENTS_MAX
 from antiphon.model.table import Column, Table, Type
 from antiphon.model.text import EntityIds, counted, event_text
 from antiphon.ops.doctor import AGAIN, SAVE, Finding, State, ok
+from antiphon.ops.recount import derived_fault, rollup_fault
 from antiphon.views.domain import Registry
 from antiphon.views.maintain import Views
 from antiphon.views.merge import Merged, Placed
-from antiphon.views.store import OF_REQUESTS, StoredRow, of_person, of_source
+from antiphon.views.store import OF_REQUESTS, StoredRow, of_cause, of_person, of_source
 
 CHANGED_WRITES_MAX: Final = 1_000_000
 """Writes to rows that several events wrote, remembered at a time: up to 400 bytes each, where every row has few. More
@@ -36,6 +37,7 @@ _SEQ_BITS: Final = LOG_EVENTS_MAX.bit_length() - 1
 _STEP: Final = 1_024
 _MENTIONED: Final = {
     1: "an entity", 2: "a person", 3: "a source", 4: "that it asks for something to be forgotten", 5: "a row",
+    6: "a request that it answers",
 }  # fmt: skip
 
 
@@ -50,7 +52,8 @@ def check_views(
     domains: Iterable[str] | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Finding]:
-    """Whether every row, and what mentions it, is what the events make when they are folded again; and no other row is.
+    """Whether every row, and what mentions it, is what the events make when they are folded again; and no other row is;
+    and whether every figure (derived columns, rollups) is what counting those rows makes.
 
     Call it in a snapshot where others may write; `domains` are those that are folded here, None for all. `progress` is
     told of events read: each is, at least twice. *Cost*: about 80 µs an event, and the memory that CHANGED_WRITES_MAX
@@ -68,6 +71,12 @@ def check_views(
     if fault is not None:
         yield Finding("views", State.WRONG, fault, AGAIN)
         return
+    rollups = [name for name in again.live if registry.tables[name].rollup_of is not None]
+    for name in sorted(rollups):
+        fault = rollup_fault(registry, tables, name)
+        if fault is not None:
+            yield Finding("views", State.WRONG, fault, AGAIN)
+            return
     rows, mentioned = counted(sum(again.rows.values()), "row"), counted(again.mentioned, "mention")
     yield ok("views", f"{rows} and {mentioned}, as their events make them")
     for name in sorted(name for name in again.live if registry.tables[name].rollup_of is None):
@@ -203,6 +212,10 @@ class _Again:
             return f"{name} lacks the row that event {place} makes"
         self.rows[name] = self.rows.get(name, 0) + 1
         other = self._differing(table, merged, row)
+        if not other:
+            figures = derived_fault(self._views.figures, table, row, self.live)
+            if figures:
+                return f"the row in {name} of event {place} has wrong figures: {', '.join(figures)}"
         return (
             f"the row in {name} of event {place} differs from what was recorded: {', '.join(other)}" if other else None
         )
@@ -219,6 +232,7 @@ class _Again:
         header = event.header
         wanted = {of_person(person) for person in header.about or ()}
         wanted |= {of_source(ref.log, ref.seq) for ref in header.refs or () if ref.role == Role.SOURCE}
+        wanted |= {of_cause(ref.log, ref.seq) for ref in header.refs or () if ref.role == Role.CAUSE}
         return wanted | ({OF_REQUESTS} if header.kind == ERASURE_REQUESTED else set())
 
     def _mention_fault(self, no: int, event: Event, wanted: set[bytes]) -> str | None:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from antiphon.engines.sqlite import fulltext, pages
 from antiphon.engines.sqlite.file import rows
+from antiphon.engines.sqlite.followers import SqliteFollowers
 from antiphon.identity.signing import SigningKey
 from antiphon.log.append import Appended
-from antiphon.log.kinds import ERASURE_REQUESTED, SYSTEM_KINDS
+from antiphon.log.kinds import ERASED, ERASURE_REQUESTED, SYSTEM_KINDS, read_erased
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model import limits
+from antiphon.model import hlc, limits
 from antiphon.model.errors import Conflict, Unavailable
-from antiphon.model.event import NEW, Draft, Role
+from antiphon.model.event import NEW, Draft, Event, Header, Role
 from antiphon.model.limits import BLOCK_LEAVES
-from antiphon.model.text import id_text
+from antiphon.model.text import EntityIds, id_text
+from antiphon.model.values import key_of
 from antiphon.replica.group import GroupCommit, Job
-from antiphon.replica.stored import Stored
+from antiphon.replica.rebuild import Generations
+from antiphon.replica.stored import HEARD, Stored
 from antiphon.views.batch import RowKey
 from antiphon.views.feed import OutboxEntry
-from antiphon.views.store import OF_REQUESTS, of_person, of_source
+from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_person, of_row, of_source
 
 
 class Batch(msgspec.Struct):
@@ -42,6 +45,7 @@ class Writer(Stored):
 
     def __init__(self, *args: Any, **world: Any) -> None:
         super().__init__(*args, **world)
+        self.generations = Generations(self)
         self._group: GroupCommit[Batch, Appended] = GroupCommit(self._run, lambda batch: len(batch.drafts))
 
     def signer(self, head: LogHead) -> SigningKey:
@@ -117,8 +121,10 @@ class Writer(Stored):
         self._scrub_after_commit()
         return done
 
-    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = ()) -> Appended:
-        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry."""
+    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = (), after: int = 0) -> Appended:
+        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry; every event is
+        stamped later than `after`.
+        """
         head = self._heads.get(batch.log)
         if head is None:
             head = self.head(batch.log)
@@ -127,6 +133,8 @@ class Writer(Stored):
                 f"the log {id_text(head.id)} is not written here any more: this file is a copy or a restored backup",
                 log=id_text(head.id),
             )
+        if after > head.hlc:
+            head = msgspec.structs.replace(head, hlc=after)
         if not self._settled:
             self._settle_views()
         before = self.state.events
@@ -141,7 +149,7 @@ class Writer(Stored):
             appended = Appended(
                 appended.head, appended.first + skip, skip, appended.headers[skip:], appended.bodies[skip:]
             )
-        self._index_mentions(appended)
+        self._index_mentions(appended.head.no, appended.first, appended.headers)
         touched = self.views.apply(
             self.state,
             appended.head,
@@ -152,7 +160,7 @@ class Writer(Stored):
             created=[draft.entity == NEW for draft in batch.drafts],
         )
         if skip:
-            touched |= self._restamp(appended.head)
+            touched |= self.restamp(appended.head, appended.head.resets[-1][1])
         if self.views.unsaved:
             self._save_state()
         if self._others:
@@ -173,17 +181,28 @@ class Writer(Stored):
             self._index_inline(2 * limits.FULLTEXT_INLINE_EVENTS_MAX)
         return appended
 
+    def newest_stamp(self) -> int:
+        """Inside a transaction: the newest stamp in this file that is due. What is stamped after it comes after
+        everything that can be seen here, however far others' clocks are ahead of ours.
+        """
+        due = hlc.from_ms(self.clock.now_ms() + limits.CLOCK_AHEAD_MS_MAX)
+        return max((head.hlc for head in self._heads_by_no.values() if head.hlc <= due), default=0)
+
     def _settle_views(self) -> None:
         """Before an append, once what another process did was read: leaves alone what newer code folds by now, folds
-        again what a process that does not know a domain has left behind, and notes which domains are not known here.
+        again what a process that does not know a domain has left behind, takes up what was swapped in, and notes which
+        domains are not known here.
         """
         folded = dict(self.state.folded)
         for name in self.views.live:
             stored = folded.setdefault(name, self.registry.fingerprints[name])
-            if stored != self.registry.fingerprints[name]:
+            if stored != self.registry.fingerprints[name] or (
+                name in self.state.behind and not self.generations.make_current(name)
+            ):
                 self.views.live -= {name}
-            elif name in self.state.behind:
-                self.refold(name)
+        for name in self.registry.domains.keys() - self.views.live:
+            if folded.get(name) == self.registry.fingerprints[name] and name not in self.state.behind:
+                self.views.live |= {name}  # another process has swapped its tables in
         if folded.keys() != self.state.folded.keys():
             self.state.folded = {**folded, **self.state.folded}
             self._save_state()
@@ -218,27 +237,125 @@ class Writer(Stored):
                 if 0 < behind <= rows_max:
                     fulltext.catch_up(self.file, table, rows_max=rows_max)
 
-    def _index_mentions(self, appended: Appended) -> None:
+    def _index_mentions(self, no: int, first: int, headers: Iterable[Header]) -> None:
         mentions: list[tuple[bytes, int, int]] = []
-        no = appended.head.no
-        for at, header in enumerate(appended.headers):
+        deciders = self.registry.deciders
+        for seq, header in enumerate(headers, first):
             if header.about is not None:
-                mentions += [(of_person(person), no, appended.first + at) for person in header.about]
+                mentions += [(of_person(person), no, seq) for person in header.about]
             if header.refs is not None:
-                mentions += [
-                    (of_source(ref.log, ref.seq), no, appended.first + at)
-                    for ref in header.refs
-                    if ref.role == Role.SOURCE
-                ]
+                mentions += [(of_source(ref.log, ref.seq), no, seq) for ref in header.refs if ref.role == Role.SOURCE]
+                mentions += [(of_cause(ref.log, ref.seq), no, seq) for ref in header.refs if ref.role == Role.CAUSE]
             if header.kind == ERASURE_REQUESTED:
-                mentions.append((OF_REQUESTS, no, appended.first + at))
+                mentions.append((OF_REQUESTS, no, seq))
+            elif header.kind in deciders:
+                mentions.append((OF_ASKED, no, seq))
         if mentions:
             self.mentions.add(mentions)
 
-    def _restamp(self, head: LogHead) -> set[RowKey]:
-        """After a clock reset: computes again the rows of several events whose order may have changed."""
+    def fold_followed(self, head: LogHead, first: int) -> None:
+        """Inside a transaction: folds what counts of a log that is written elsewhere, which grew from `first` on."""
+        from antiphon.replica.hear import fold_due
+
+        head.role = LogRole.FOLLOWED
+        self.logs.save_head(head)
+        self._heads[head.id] = self._heads_by_no[head.no] = head
+        self.hear_to(head, self.heard_to(head.no))
+        self.dirty()
+        self._save_state()
+        fold_due(self, only={head.no})
+
+    def fold_heard(self, head: LogHead, first: int, last: int, events: Sequence[Event]) -> None:
+        """Inside a transaction: folds these events, all that is held of [first, last) of a followed log; feeds it."""
+        if not self._settled:
+            self._settle_views()
+        self.hear_to(head, last)
+        cut, before = self.cut_head(head), self.state.events
+        for event in events:
+            self._index_mentions(head.no, event.seq, [event.header])
+        known = {kind.name for name in self.views.live for kind in self.registry.domains[name].kinds}
+        touched = self.views.fold_events(
+            self.state, cut, EntityIds(head.id), [event for event in events if event.kind in known]
+        )
+        if not self.holds_logs:
+            for event in events:
+                if event.kind == ERASED and event.body is not None:
+                    ranges = read_erased(event.body, event.seq).own_ranges
+                    gone = [seq for start, end in ranges for seq in range(max(start, 0), min(end, first))]
+                    touched |= self.drop_erased(cut, gone)
+        resets = [stamp for seq, stamp in cut.resets if seq >= first]
+        if resets:
+            touched |= self.restamp(cut, min(resets))
+        for name in self._others if resets or any(event.kind not in known for event in events) else ():
+            self.state.behind.setdefault(name, before)
+        self._others = tuple(name for name in self._others if name not in self.state.behind)
+        self._feed_step(last - first, OutboxEntry([(head.no, first, last - first)], sorted(touched)))
+        self._loose = True
+
+    def feed_step(self, rows: Iterable[RowKey]) -> None:
+        """Inside a transaction: feeds rows that changed though nothing was appended here."""
+        self._feed_step(1, OutboxEntry([], sorted(rows)))
+
+    def _feed_step(self, events: int, entry: OutboxEntry) -> None:
+        self.file.put(HEARD, (self.heard_events() + events).to_bytes(8, "big"))
+        self.state.events += events
+        self.state.commits += 1
+        entry.commits, entry.next_row = self.state.commits, self.state.next_row
+        self._save_state()
+        self._feed(entry)
+
+    holds_logs = True
+    """Whether the logs that are folded here are in this file; else others erase in them."""
+
+    def drop_erased(self, head: LogHead, seqs: Collection[int]) -> set[RowKey]:
+        """Inside a transaction, where others have erased these events: computes again the rows they had a say in.
+
+        *Cost*: every mention and row is looked at, since the events cannot say any more which rows those are.
+        """
+        if not seqs or self.holds_logs:
+            return set()
+        self.generations.restart()
+        gone, keys, mentions = set(seqs), set[RowKey](), list[tuple[bytes, int, int]]()
+        tables = {name: table for name, table in self.registry.tables.items() if self.tables.exists(table)}
+        sql = "SELECT what, seq FROM mentions WHERE log=?"
+        for what, seq in rows(self.file.reader, sql, (head.no,)) if self._has("mentions") else ():
+            if seq not in gone:
+                continue
+            mentions.append((what, head.no, seq))
+            if what[0] == 5:
+                name, _, key = what[1:].partition(b"\0")
+                keys.add((name.decode(), key))
+            elif what[0] == 1:
+                keys |= {(name, what[1:]) for name, table in tables.items() if of_row(table, what[1:]) == what}
+        for name, table in tables.items():
+            for row in self.tables.select(table, {}, order="n", logs=[head.no], limit=1 << 40):
+                if row.seq in gone and table.rollup_of is None:
+                    keys.add((name, key_of(table, row.values)))
+        self.mentions.remove(mentions)
+        for seq in gone:
+            self.views.forget_fault(head.no, seq)
+        keys = {key for key in keys if key[0] in tables}
+        for key in sorted(keys):
+            self.views.recompute(self.state, key)
+        return keys | self.views.flush_figures(self.state)
+
+    def unmention(self, no: int, events: Iterable[Event]) -> None:
+        """Inside a transaction: drops what the headers of these events mention."""
+        gone: list[tuple[bytes, int, int]] = []
+        for event in events:
+            header = event.header
+            gone += [(of_person(person), no, event.seq) for person in header.about or ()]
+            for ref in header.refs or ():
+                gone += [(of(ref.log, ref.seq), no, event.seq) for of in (of_source, of_cause)]
+            gone += [(OF_REQUESTS, no, event.seq), (OF_ASKED, no, event.seq)]
+        self.mentions.remove(gone)
+
+    def restamp(self, head: LogHead, cut: int) -> set[RowKey]:
+        """After a clock reset: computes again the rows of several events whose order may have changed, those from the
+        stamp `cut` on.
+        """
+        self.generations.restart()
         touched: set[RowKey] = set()
-        cut = head.resets[-1][1]
         sql = (
             "SELECT DISTINCT what FROM mentions WHERE log=? "
             "AND (what >= x'01' AND what < x'02' OR what >= x'05' AND what < x'06')"
@@ -255,21 +372,32 @@ class Writer(Stored):
     def refold(self, domain: str) -> int:
         """Drops a domain's tables and folds them again from the logs; how many events were read."""
         with self.transaction():
-            heads = [head for head in self._heads_by_no.values() if head.role != LogRole.FOREIGN]
+            heads = [self.cut_head(head) for head in self._heads_by_no.values()]
             count = self.views.refold(self.state, domain, heads)
-            self.state.behind.pop(domain, None)
-            self.state.folded[domain] = self.registry.fingerprints[domain]
-            self._save_state()
-            self._feed_more([])
+            self.folded_as_now(domain)
         self._moved()
         return count
+
+    def folded_as_now(self, domain: str) -> None:
+        """Inside a transaction: notes that a domain's tables are of this code's version. Their rows may all differ, so
+        the feed begins a new epoch.
+        """
+        self.state.behind.pop(domain, None)
+        self.state.folded[domain] = self.registry.fingerprints[domain]
+        self.begin_feed()
+
+    def call_keeper(self) -> None:
+        """Inside a transaction: says that there is something for the background step to do."""
+        self._loose = True
 
     def drop_unknown_tables(self) -> None:
         """Inside a transaction that forgets: drops tables that this process cannot compute again.
 
         Whoever knows their domain folds them again at the next write or open, without what was forgotten.
         """
-        live = {table.name for name in self.views.live for table in self.registry.domains[name].tables}
+        self.generations.discard_unknown()
+        owner = self.registry.domain_of_table
+        live = {name for name in self.registry.tables if owner[name] in self.views.live} | self.generations.names()
         for name in self.tables.drop_all_but(live):
             self.state.next_row.pop(name, None)
         for name in self.state.folded.keys() - self.views.live:
@@ -277,11 +405,15 @@ class Writer(Stored):
         self._save_state()
 
     def feed_rows(self, rows: list[RowKey]) -> None:
-        """Inside a transaction: adds rows to this commit's feed entry."""
-        self._feed_more(rows)
+        """Inside a transaction: adds rows to this commit's feed entry, and drops what followers kept of them.
 
-    def _feed_more(self, rows: list[RowKey]) -> None:
+        Where nothing was appended here, there is no entry that nobody has read yet: then the feed begins anew.
+        """
+        SqliteFollowers(self.file).settle(rows)
         version = self.state.version
+        if version == self._version_before:
+            self.begin_feed()
+            return
         raw = self.file.writer.execute("SELECT entry FROM outbox WHERE version=?", (version,)).get
         entry = OutboxEntry([], []) if raw is None else msgspec.msgpack.decode(raw, type=OutboxEntry)
         entry.rows = sorted({*entry.rows, *rows})
@@ -313,7 +445,7 @@ class Writer(Stored):
 
     def scrub_if_pending(self, *, file_bytes_max: int | None = None) -> bool:
         """Settles what an erasure has left pending, whatever the file's size when told so; whether nothing is left."""
-        if not self.state.scrub_pending and not self._stored_state().scrub_pending:
+        if not self.state.scrub_pending and not self.stored_state().scrub_pending:
             return True
         return self.settle_after_erasure(file_bytes_max=file_bytes_max)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class Replica(Writer):
 
     def __init__(self, *args: Any, background: bool = True, **world: Any) -> None:
         super().__init__(*args, **world)
+        self.endings: list[Callable[[], None]] = []
+        """What must end before the file is closed: whatever reads it in a thread of its own."""
         self._marking = threading.Lock()
         self._marked: tuple[bytes, Mark] | None = None
         self._keeper = Keeper(self._keep) if background and not self.file.read_only else None
@@ -77,6 +80,7 @@ class Replica(Writer):
             if not read_only:
                 replica._notice_copies()
                 replica._catch_up_views()
+                replica._hear_on()
                 replica.scrub_if_pending()
         except BaseException:
             file.close()
@@ -90,7 +94,9 @@ class Replica(Writer):
         self.close()
 
     def close(self) -> None:
-        """Stops the background step, keeps the mark and closes the file."""
+        """Stops the background step and followers, keeps the mark and closes the file."""
+        while self.endings:
+            self.endings.pop()()
         if self._keeper is not None:
             self._keeper.stop()
         if not self.file.read_only:
@@ -103,7 +109,7 @@ class Replica(Writer):
         if self.file.read_only:  # it may be a copy: the mark is the original's
             return
         with self._marking:  # threads in turn, or an older mark could take the place of a newer one
-            events = max(self._stored_state().events, self.state.events)  # others may have gone on; the feed may lag
+            events = max(self.stored_state().events, self.state.events)  # others may have gone on; the feed may lag
             self._keep_mark_as(self.file.get("incarnation") or b"", events)
 
     def _keep_mark_as(self, incarnation: bytes, events: int) -> None:
@@ -115,7 +121,7 @@ class Replica(Writer):
     def _notice_copies(self) -> None:
         incarnation = self.file.get("incarnation") or b""
         seen = self.host.recall(self.file_id + incarnation)  # before the events: others may be committing
-        events = max(self._stored_state().events, self.state.events)
+        events = max(self.stored_state().events, self.state.events)
         now = self.host.observe(self.file.path, incarnation=incarnation.hex(), events=events)
         if still_ours(seen, now):
             self._marked = self.file_id + incarnation, now
@@ -133,17 +139,21 @@ class Replica(Writer):
         self.forget_caches()
 
     def _catch_up_views(self) -> None:
-        """Folds again what another version, or a process without some domain, has left behind."""
-        live = set()
-        for name, domain in self.registry.domains.items():
-            stored = self.state.folded.get(name)
-            if stored is not None and domain.is_older_than(stored):
-                continue
-            live.add(name)
-            current = stored == self.registry.fingerprints[name] and name not in self.state.behind
-            if self.state.events and not current:
-                self.refold(name)
-        self.views.live = frozenset(live)
+        """Folds again what another version, or a process without some domain, has left behind: see `rebuild.py`."""
+        self.views.live = frozenset(name for name in self.registry.domains if self.generations.make_current(name))
+        if self.generations.is_busy():
+            if self._keeper is not None:
+                self._keeper.wake()
+            else:
+                # a file of rows alone is a region's, which has no background step either: it finishes
+                self.generations.run(ms_max=limits.REFOLD_SLICE_MS_MAX if self.holds_logs else None)
+
+    def _hear_on(self) -> None:
+        """Folds what of others' logs was not due when it came."""
+        from antiphon.replica.hear import hear
+
+        if self.holds_logs and any(head.role == LogRole.FOLLOWED for head in self.logs.heads()):
+            hear(self)
 
     def mark(self) -> Mark | None:
         """The mark kept for this file as it is now, None when there is none that can be read."""
@@ -161,7 +171,9 @@ class Replica(Writer):
         """One background step; whether there may be more to do."""
         with translated(self.file.path):
             return bool(
-                self.pack_some(blocks_max=1, runs_min=limits.RUNS_PER_BLOCK_MAX) or self.index_backlog(rows_max=512)
+                self.pack_some(blocks_max=1, runs_min=limits.RUNS_PER_BLOCK_MAX)
+                or self.index_backlog(rows_max=512)
+                or self.generations.step()
             )
 
     def tidy(self, *, runs_min: int = 2, shrink: bool = False) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from antiphon.identity.keystore import wrap_public
+from antiphon.identity.keystore import KeyStore, wrap_public
 from antiphon.identity.signing import SigningKey, Statement, decode_statement
 from antiphon.identity.statements import (
     AgentInception,
@@ -27,6 +27,7 @@ from antiphon.model.event import Draft
 from antiphon.model.text import id_text
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.world.entropy import Entropy
 
 
 class NewPrincipal(msgspec.Struct, frozen=True):
@@ -58,9 +59,20 @@ def _append(replica: Replica, log: bytes, drafts: Sequence[Draft]) -> None:
     replica.append_in_transaction(Batch(log, list(drafts), [None] * len(drafts)))
 
 
-def create_principal(replica: Replica) -> NewPrincipal:
-    """A new principal with its log in this file; its enrol and wrapping keys go to the key store. In a transaction."""
-    draw = replica.entropy.bytes
+class Drawn(msgspec.Struct, frozen=True):
+    """A principal whose keys are made, and whose log is not yet."""
+
+    made: NewPrincipal
+    enrol: SigningKey
+    inception: Statement
+
+    def __repr__(self) -> str:
+        return f"Drawn({self.made!r})"
+
+
+def draw_principal(keys: KeyStore, entropy: Entropy) -> Drawn:
+    """A new principal; its enrol and wrapping keys go to the key store."""
+    draw = entropy.bytes
     root, following, enrol, wrapping = (
         SigningKey(draw(32)),
         SigningKey(draw(32)),
@@ -71,10 +83,20 @@ def create_principal(replica: Replica) -> NewPrincipal:
     statement = begin.statement().signed_by(root, enrol)
     principal = statement.id
     log = log_id_of(principal, enrol.public)
-    replica.keys.put_all({f"log:{log.hex()}": enrol.seed, f"wrap:{principal.hex()}": wrapping})
-    replica.add_log(principal, enrol, log)
-    _append(replica, log, [draft(kinds.PRINCIPAL_INCEPTED, statement)])
-    return NewPrincipal(principal, log, root.seed + following.seed)
+    keys.put_all({f"log:{log.hex()}": enrol.seed, f"wrap:{principal.hex()}": wrapping})
+    return Drawn(NewPrincipal(principal, log, root.seed + following.seed), enrol, statement)
+
+
+def begin_principal(replica: Replica, drawn: Drawn) -> NewPrincipal:
+    """The log of a principal, begun in this file. In a transaction."""
+    replica.add_log(drawn.made.id, drawn.enrol, drawn.made.log)
+    _append(replica, drawn.made.log, [draft(kinds.PRINCIPAL_INCEPTED, drawn.inception)])
+    return drawn.made
+
+
+def create_principal(replica: Replica) -> NewPrincipal:
+    """A new principal with its log in this file; its enrol and wrapping keys go to the key store. In a transaction."""
+    return begin_principal(replica, draw_principal(replica.keys, replica.entropy))
 
 
 def enrol_agent(replica: Replica, principal_log: bytes) -> NewAgent:
@@ -115,6 +137,8 @@ def follow_log(source: Replica, log_id: bytes, target: Replica) -> LogHead:
             known = LogHead(0, head.id, head.owner, head.key, LogRole.FOREIGN)
             target.logs.save_head(known)
         taken = ingest(target.logs, known, parts_of(source.logs, source.reader, head, first=known.size), head.note)
+        if known.role == LogRole.FOLLOWED:
+            target.fold_followed(taken, known.size)
     target.forget_caches()
     return taken
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from antiphon.engines.sqlite.followers import SqliteFollowers
 from antiphon.log import kinds
 from antiphon.log.rewrite import erase
 from antiphon.log.store import LogHead, LogRole
@@ -24,7 +25,7 @@ from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.enrol import follow_log
 from antiphon.views.batch import RowKey
-from antiphon.views.store import OF_REQUESTS, of_entity, of_person, of_source
+from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_entity, of_person, of_source
 
 REASONS: Final = ("asked", "person", "expired", "mistake", "legal")
 STANDARD_OUTPUT: Final = "standard output"
@@ -193,7 +194,7 @@ def _closure(
             raise InvalidInput(
                 f"{event_text(event.log, seq)} is a {event.kind}: what is left could not be checked without it"
             )
-        if heads[no].role == LogRole.FOREIGN:
+        if heads[no].role in (LogRole.FOREIGN, LogRole.FOLLOWED):
             raise InvalidInput(f"{event_text(event.log, seq)} is in somebody else's log: only its owner can erase it")
         found[no, seq] = event
     kin = _kin(replica, {heads[no].owner for no, _ in wanted})
@@ -207,7 +208,7 @@ def _closure(
                 more = reader.event(heads[place[0]], place[1])
             except NotFound:
                 continue
-            if heads[place[0]].role == LogRole.FOREIGN or heads[place[0]].owner not in kin:
+            if heads[place[0]].role in (LogRole.FOREIGN, LogRole.FOLLOWED) or heads[place[0]].owner not in kin:
                 foreign.append(event_text(more.log, more.seq))
                 continue
             derived[place] = more
@@ -279,6 +280,7 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
     by_log: dict[int, list[int]] = {}
     for (no, seq), event in gone.items():
         by_log.setdefault(no, []).append(seq)
+        replica.views.forget_fault(no, seq)
         keys = replica.views.keys_of(event)
         rows |= keys
         mentions += [(replica.views.what_of(key), no, seq) for key in keys]
@@ -287,20 +289,36 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
             mentions.append((of_entity(header.entity), no, seq))
         mentions += [(of_person(person), no, seq) for person in header.about or ()]
         mentions += [(of_source(ref.log, ref.seq), no, seq) for ref in header.refs or () if ref.role == Role.SOURCE]
-        mentions.append((OF_REQUESTS, no, seq))
+        mentions += [(of_cause(ref.log, ref.seq), no, seq) for ref in header.refs or () if ref.role == Role.CAUSE]
+        mentions += [(OF_REQUESTS, no, seq), (OF_ASKED, no, seq)]
     replica.mentions.remove(mentions)
     known = {key for key in rows if key[0] in replica.registry.tables}
-    for table, entity in known:  # rows and index entries go while the text they hold can still be read
-        replica.tables.replace(replica.registry.tables[table], entity, None)
+    for key in known:  # rows and index entries go while the text they hold can still be read
+        replica.views.remove(key)
+    taken = replica.generations.take_out(known)
     for no, seqs in by_log.items():
         erase(replica.logs, replica.logs.head(heads[no].id) or heads[no], sorted(seqs))
     replica.dirty()
     replica.drop_unknown_tables()
     for key in sorted(known):
         replica.views.recompute(replica.state, key)
-    changed = sorted(rows)
+    replica.generations.put_back(taken)
+    changed = sorted(rows | replica.views.flush_figures(replica.state))
     replica.feed_rows(changed)
     return changed
+
+
+def _followers(replica: Replica) -> list[Place]:
+    """The engines that follow: rows go when their followers deliver that; events that were delivered stay."""
+    found = []
+    for record in SqliteFollowers(replica.file).all():
+        what = f"engine {record.name} ({record.engine})"
+        if record.topics:
+            detail = f"what was delivered to {', '.join(record.topics)} is out of reach; the rest never will be"
+            found.append(Place(what, Done.CANNOT, detail))
+        else:
+            found.append(Place(what, Done.PENDING, "its rows go when its follower delivers next: `antiphon engines`"))
+    return found
 
 
 def _places(
@@ -322,6 +340,7 @@ def _places(
         ),
         Place("full-text index", Done.DONE, "terms removed with secure delete"),
         Place("feed", Done.DONE, "holds keys alone; what was forgotten is not delivered"),
+        *_followers(replica),
     ]
     settled = replica.settle_after_erasure()
     places.append(

@@ -14,6 +14,8 @@ from antiphon.model.errors import AntiphonError
 
 IDLE_MS: Final = 250
 """A file is left alone until nobody has committed to it for so long."""
+POSTPONED_MAX: Final = 8
+"""How often in a row a step gives way to commits; then one is done all the same, or a busy file would never be done."""
 
 
 class Keeper:
@@ -45,12 +47,15 @@ class Keeper:
         while not self._stopping:
             self._woken.wait()
             self._woken.clear()
+            postponed = 0
             while not self._stopping:
-                if self._woken.wait(IDLE_MS / 1000):
+                if self._woken.wait(IDLE_MS / 1000) and postponed < POSTPONED_MAX:
                     self._woken.clear()
+                    postponed += 1
                     continue
+                postponed = 0
                 try:
-                    while not self._woken.is_set() and self._step():
+                    while self._step() and not self._woken.is_set():
                         pass
                     if not self._woken.is_set():
                         break

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +23,12 @@ from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
 from antiphon.model.errors import Corrupt, NotFound, UnsupportedFormat
 from antiphon.model.event import Event
+from antiphon.model.table import Table
 from antiphon.model.text import event_text, id_text
 from antiphon.replica.authority import Authorities
 from antiphon.views.domain import Registry
 from antiphon.views.feed import OutboxEntry
+from antiphon.views.generations import name_of
 from antiphon.views.maintain import Views
 from antiphon.views.state import FileState
 from antiphon.world.clock import Clock, SystemClock
@@ -34,6 +37,8 @@ from antiphon.world.host import Host
 
 FORMAT: Final = 1
 _STALE_MS_MAX: Final = 50
+_HEARD: Final = "heard/"
+HEARD: Final = "heard_events"
 
 
 class Stored:
@@ -55,7 +60,7 @@ class Stored:
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.host = host or Host()
-        self.logs = SqliteLogs(file)
+        self.logs = self.logs_of(file)
         self.tables = SqliteTables(file, self._held)
         self.mentions = SqliteMentions(file)
         self.rejections = SqliteRejections(file)
@@ -67,27 +72,55 @@ class Stored:
         self._writer_version = -1
         self._heads: dict[bytes, LogHead] = {}
         self._heads_by_no: dict[int, LogHead] = {}
+        self._cut_heads: dict[int, LogHead] = {}
+        self._named: dict[bytes, LogHead] = {}
         self._shown_heads: dict[int, LogHead] = {}
         self._shown_owners: dict[bytes, list[LogHead]] = {}
         self._shown_tick = -1
         self._signers: dict[bytes, SigningKey] = {}
+        self.authority = Authorities(file)
         self._write_reader = LogReader(self.logs, lambda: self._tick)
-        self.views = Views(
-            registry,
-            self.tables,
-            SqliteFigures(file, self.tables),
-            self.mentions,
-            self.rejections,
-            lambda: self._write_reader,
-            lambda: self._heads_by_no,
-            Authorities(file),
-        )
+        self.views = self.views_over(self.tables, SqliteFigures(file, self.tables), self.rejections)
         self.state = FileState()
         self._settled = False
         self._others: tuple[str, ...] = ()
         self._loose = False
         self._feed_lost = False
+        self._version_before = 0
+        self.rollbacks = 0
+        """How often something was read in a transaction that then failed."""
         self._check_format()
+
+    def _known_head(self, log: bytes) -> LogHead | None:
+        """A log's number and role: outside a transaction too, where heads were perhaps never read."""
+        found = self._heads.get(log) or self._named.get(log)
+        if found is None:
+            found = self.logs.head(log)
+            if found is not None:
+                self._named[log] = found
+        return found
+
+    is_mine: Callable[[Table, bytes], bool] | None = None
+    """Which rows this file keeps, by table and key; None for all."""
+
+    def logs_of(self, file: SqliteFile) -> SqliteLogs:
+        """Where the logs are that are folded here: in the file itself."""
+        return SqliteLogs(file)
+
+    def views_over(self, tables: SqliteTables, figures: SqliteFigures, rejections: SqliteRejections) -> Views:
+        """What folds this file's events into these tables."""
+        return Views(
+            self.registry,
+            tables,
+            figures,
+            self.mentions,
+            rejections,
+            lambda: self._write_reader,
+            lambda: ChainMap(self._cut_heads, self._heads_by_no),
+            self.authority,
+            head_of=self._known_head,
+            mine=self.is_mine,
+        )
 
     def _check_format(self) -> None:
         raw = self.file.get("format")
@@ -107,7 +140,8 @@ class Stored:
         """The random id this file was created with; copies share it."""
         return self.file.get("id") or b""
 
-    def _stored_state(self) -> FileState:
+    def stored_state(self) -> FileState:
+        """How far everything has come, as stored now."""
         raw = self.file.get("state")
         state = FileState() if raw is None else msgspec.msgpack.decode(raw, type=FileState)
         last = self.file.reader.execute("SELECT version, entry FROM outbox ORDER BY version DESC LIMIT 1").fetchone()
@@ -121,19 +155,71 @@ class Stored:
 
     def _load_state(self) -> None:
         with self.file.snapshot():
-            self.state = self._stored_state()
+            self.state = self.stored_state()
             self._mend_state()
         self._settled = False
 
     def _mend_state(self) -> None:
         """Where the feed has lost its newest entries: what they said follows from logs and tables."""
-        sql = "SELECT coalesce(sum(size), 0) FROM logs WHERE role != ?"
-        events: int = self.file.reader.execute(sql, (LogRole.FOREIGN,)).get
+        events = self.fed_events()
         self._feed_lost = events != self.state.events
         if self._feed_lost:
             self.state.events = events
             self.state.next_row = self.tables.next_numbers()
             self.state.epoch += 1
+
+    def feed_is_whole(self) -> bool:
+        """Whether the feed's newest entry is there still. Where it is not, the next write begins the feed anew."""
+        with self.file.snapshot():
+            return self.fed_events() == self.stored_state().events
+
+    def heard_events(self) -> int:
+        """How far what others wrote has moved the feed: by each event that was folded, and by one where rows alone
+        were computed again.
+        """
+        return int.from_bytes(self.file.get(HEARD) or b"", "big")
+
+    def fed_events(self) -> int:
+        """How far the feed must have come, by what else is in the file."""
+        sql = "SELECT coalesce(sum(size), 0) FROM logs WHERE role IN (?, ?)"
+        own: int = self.file.reader.execute(sql, (LogRole.OWN, LogRole.PAST)).get
+        return own + self.heard_events()
+
+    def heard_to(self, no: int) -> int:
+        """How many events of a log that others write are folded here."""
+        cut = self._cut_heads.get(no)
+        return 0 if cut is None else cut.size
+
+    def hear_to(self, head: LogHead, size: int) -> None:
+        """Inside a transaction: keeps how many events of a log that others write are folded."""
+        self.file.put(f"{_HEARD}{head.no}", size.to_bytes(8, "big"))
+        self._cut(head, size)
+
+    def _cut(self, head: LogHead, size: int) -> None:
+        self._cut_heads[head.no] = _cut_at(head, size)
+
+    def cut_head(self, head: LogHead) -> LogHead:
+        """A log as far as the tables here have it: of those that others write, what is folded."""
+        return self._cut_heads.get(head.no, head)
+
+    def folded_heads(self) -> list[LogHead]:
+        """All logs in the file as far as its tables have them: of those that others write, what is folded."""
+        heard = {int(name.removeprefix(_HEARD)): raw for name, raw in self.file.settings(_HEARD)}
+        heads = self.heads()
+        for at, head in enumerate(heads):
+            if head.role in (LogRole.FOREIGN, LogRole.FOLLOWED):
+                size = int.from_bytes(heard.get(head.no, b""), "big")
+                heads[at] = _cut_at(head, size)
+        return heads
+
+    def _cut_all(self) -> None:
+        """Reads again how far others' logs are folded. What of them is not, no row may be made from."""
+        self._cut_heads = {}
+        self._named = {}
+        heard = {int(name.removeprefix(_HEARD)): raw for name, raw in self.file.settings(_HEARD)}
+        for head in self._heads_by_no.values():
+            if head.role in (LogRole.FOREIGN, LogRole.FOLLOWED):
+                self._cut(head, int.from_bytes(heard.get(head.no, b""), "big"))
 
     def begin_feed(self) -> None:
         """Inside a transaction: begins the feed anew, in a new epoch, which tells whoever follows it to read the tables
@@ -177,6 +263,7 @@ class Stored:
             self.begin_feed()
         self._heads_by_no = {head.no: head for head in self.logs.heads()}
         self._heads = {head.id: head for head in self._heads_by_no.values()}
+        self._cut_all()
         self._writer_version = version
         self._moved()
 
@@ -239,14 +326,23 @@ class Stored:
         self._show_heads()
         return self._shown_owners.get(owner, [])
 
+    def owners(self) -> Collection[bytes]:
+        """The agents and principals whose logs are in the file; at most 50 ms behind other processes."""
+        self._show_heads()
+        return self._shown_owners.keys()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """A write transaction over logs, views and feed; what failed leaves no trace, in memory either."""
+        outermost = not self.file.is_writing
         try:
             with self.file.transaction():
                 self.refresh_in_transaction()
+                if outermost:
+                    self._version_before = self.state.version
                 yield
         except BaseException:
+            self.rollbacks += 1
             self.forget_caches()
             raise
         finally:
@@ -280,13 +376,28 @@ class Stored:
 
     def _held(self, table: str, key: bytes, no: int, seq: int) -> Any:
         """What an event wrote to the held column of a row, None when it was forgotten."""
+        table = name_of(table)
         with contextlib.suppress(NotFound):
             if self.file.is_writing:
                 return self.views.held_value(self._write_reader.event(self._heads_by_no[no], seq), table, key)
-            if self.head_no(no).size <= seq:  # another process has just written it
-                self._moved()
-            return self.views.held_value(self.reader.event(self.head_no(no), seq), table, key)
+            return self.views.held_value(self.reader.event(self._head_with(no, seq), seq), table, key)
         return None
+
+    def _head_with(self, no: int, seq: int) -> LogHead:
+        """The head of a log that has this event: as this thread has read it, also in a snapshot of some time ago, which
+        others must not see.
+        """
+        kept: dict[int, LogHead] = self._local.__dict__.setdefault("heads", {})
+        head = kept.get(no)
+        if head is None or head.size <= seq:
+            head = self.logs.head_no(no)
+            if head is None:
+                raise NotFound(f"there is no log number {no} in {self.file.path}")
+            kept[no] = head
+            shown = self._shown_heads.get(no)
+            if shown is None or shown.size <= seq:  # another process has just written it
+                self._moved()
+        return head
 
     def _event_or_none(self, no: int, seq: int) -> Event | None:
         with contextlib.suppress(NotFound):
@@ -297,3 +408,8 @@ class Stored:
         """Inside a transaction, after stored blocks were rewritten: drops what was cached of them."""
         self._appender.forget_caches()
         self._moved()
+
+
+def _cut_at(head: LogHead, size: int) -> LogHead:
+    """A log as if it had so many events."""
+    return msgspec.structs.replace(head, size=size, resets=[reset for reset in head.resets if reset[0] < size])

@@ -44,7 +44,6 @@ FEW: Final = 100
 
 _SECRET_BYTES: Final = 32
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EVERY: Final = limits.LOG_EVENTS_MAX
 
 Place = tuple[tuple[str, ...], str]
 Row = dict[str, Any]
@@ -103,7 +102,7 @@ class AntiphonStore(BaseStore):
     def _rows_of(self, place: Place) -> list[Row]:
         """The rows of one item: one, or more where clones made it apart."""
         namespace, key = place
-        return self._agent.table(ITEMS_TABLE.name).select(namespace=".".join(namespace), key=key)
+        return [*self._agent.table(ITEMS_TABLE.name).select(namespace=".".join(namespace), key=key)]
 
     def _derived(self, place: Place, secret: bytes) -> bytes:
         """The entity of a new item: whoever puts it first, in whichever process, means the same one."""
@@ -114,12 +113,12 @@ class AntiphonStore(BaseStore):
         """What is mixed into the ids of items; made, once an agent, when first needed."""
         known = self._agent.table(ITEM_SECRETS.name)
         own = natural_id("antiphon/items/secret", self._agent.id)
-        row = known.row(own)
+        row = known.get(own)
         if row is None:
             with self._agent.batch() as batch:
                 made = bodies.SecretMade(self._entropy.bytes(_SECRET_BYTES))
                 batch.record(declare.SECRET_MADE, made, entity=entity_text(own))
-            row = known.row(own)  # another process may have been first: then that one's counts
+            row = known.get(own)  # another process may have been first: then that one's counts
             assert row is not None
         secret: bytes = row["secret"]
         return secret
@@ -160,10 +159,12 @@ class AntiphonStore(BaseStore):
         under = None if below is None else ("namespace", below)
         enough = op.offset + op.limit
         if not op.filter and min(op.offset, op.limit) >= 0 and enough <= FEW:
-            rows = table.select(order="created_at", limit=enough, below=under)
-            if all(len(self._rows_of((_labels(row["namespace"]), row["key"]))) == 1 for row in rows):
+            page = table.page(order="created_at", limit=enough or 1, below=under)
+            rows: list[Row] = [*page.rows[:enough]]
+            whole = page.cursor is None or len(page.rows) >= enough
+            if whole and all(len(self._rows_of((_labels(row["namespace"]), row["key"]))) == 1 for row in rows):
                 return rows
-        return _unique(table.select(order="created_at", limit=_EVERY, below=under))
+        return _unique([*table.every(order="created_at", below=under)])
 
     def _matches(self, op: SearchOp, below: str | None) -> list[tuple[Row, float | None]]:
         """Items under a namespace that share a word with the query, best first; at most RECALL_HITS_MAX."""
@@ -176,7 +177,7 @@ class AntiphonStore(BaseStore):
         table = self._agent.table(ITEMS_TABLE.name)
         found: list[tuple[Row, float | None]] = []
         for hit in self._agent.recall(query, limit=enough, kind=ITEMS_TABLE.name, below=below):
-            row = table.row(parse_entity(hit.entity)) if hit.table == ITEMS_TABLE.name else None
+            row = table.get(parse_entity(hit.entity)) if hit.table == ITEMS_TABLE.name else None
             if row is not None:
                 found.append((row, hit.score))
         return found

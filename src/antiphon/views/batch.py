@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from antiphon.model.errors import InvalidInput
 from antiphon.model.values import canonical
 from antiphon.views.domain import AssertRow
 from antiphon.views.merge import Placed
@@ -14,6 +15,8 @@ MINTED: Final = 1
 """Rows of ids that their events made: inserted without a look at what is there."""
 NATURAL: Final = 2
 """Rows with keys of their own: inserted where there is none yet."""
+FRESH: Final = 4
+"""As MINTED, where the ids are made by the commit at hand: of older ones something was said before they were there."""
 COMPUTED: Final = 3
 """Rows that are computed from all events on them."""
 
@@ -21,9 +24,10 @@ COMPUTED: Final = 3
 class Batch:
     """What one call of `apply` has collected."""
 
-    def __init__(self, quick: dict[str, int], *, strict: bool) -> None:
+    def __init__(self, quick: dict[str, int], *, strict: bool, foreign: bool) -> None:
         self.quick = quick
         self.strict = strict
+        self.foreign = foreign
         self.minted: dict[str, list[tuple[Any, ...]]] = {}
         self.natural: dict[str, list[tuple[Any, ...]]] = {}
         self.touched: dict[RowKey, list[Placed]] = {}
@@ -46,6 +50,17 @@ class Batch:
         for rows in self._added:
             rows.pop()
         self._added.clear()
+
+
+def wholly_checked(fold: AssertRow, row: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """As `checked`, every value looked at, since somebody else wrote the body; None where one does not fit."""
+    try:
+        return tuple(
+            canonical(column, value) if name in fold.said else value
+            for name, column, value in zip(fold.table.names, fold.table.columns, row, strict=True)
+        )
+    except InvalidInput:
+        return None
 
 
 def checked(fold: AssertRow, row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,17 +1,111 @@
-"""Room `views` (imports `log` and below): from a decoded body to a draft: encoded, checked, within its limits."""
+"""Room `views` (imports `log` and below): from a decoded body to a draft: encoded, checked, within its limits.
+
+`Recorder` is what a domain's commands ask of whoever records for them; an `Agent` is one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
 from antiphon.model.event import HEADER_VERSION, Draft, Header, Ref, Scope, encode_body, header_fault
+from antiphon.model.times import Time
 from antiphon.views.domain import Kind
+from antiphon.world.clock import Clock
 
 TIME_MAX = 1 << 53
+
+
+class Receipt(Protocol):
+    """What was recorded: the event's id and that of the entity it is about, as text, and when (ms since 1970)."""
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def entity(self) -> str | None: ...
+
+    @property
+    def recorded_ms(self) -> int: ...
+
+
+class Answer(Protocol):
+    """A request, decided or on its way to its home."""
+
+    @property
+    def event(self) -> str:
+        """The decision's event, or the request's while there is none."""
+        ...
+
+    def wait(self, timeout_s: float = 30.0) -> Receipt:
+        """The decision, once it is here. Raises Conflict when it is no, Unavailable when none came in time."""
+        ...
+
+
+class TableRows(Protocol):
+    """The rows of one table that the recorder may read."""
+
+    def get(self, *key: Any) -> Mapping[str, Any] | None:
+        """The row of a key, given by its parts in order; None when there is none."""
+        ...
+
+    def select(
+        self, *, limit: int = 1_000, order: str | Sequence[str] = (), descending: bool = False, **equal: Any
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows whose columns have these values, in the order of some columns: what an index serves."""
+        ...
+
+    def every(self, equal: Mapping[str, Any] | None = None, **how: Any) -> Iterator[Mapping[str, Any]]:
+        """All such rows, page by page; `how` may say `order` and `descending`."""
+        ...
+
+
+class Recorder(Protocol):
+    """Whoever records events in a log of its own and reads tables: an `Agent`."""
+
+    @property
+    def id(self) -> str:
+        """The agent's id, as text (`model/text.py:parse_id`)."""
+        ...
+
+    def record(
+        self,
+        kind: str,
+        body: Any,
+        *,
+        entity: str | None = None,
+        occurred: Time | None = None,
+        about: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        scope: Scope = Scope.PRIVATE,
+        circle: bytes | None = None,
+    ) -> Receipt:
+        """Records one event; `entity` is an existing thing, None a new one; `circle` goes with its scope."""
+        ...
+
+    def table(self, name: str) -> TableRows:
+        """The rows of one declared table. Raises InvalidInput."""
+        ...
+
+    @property
+    def log_id(self) -> bytes:
+        """The log that it writes: the home of what it names no other home for."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """What it goes by."""
+        ...
+
+    def request(self, kind: str, body: Any, *, home: bytes, entity: str, scope: Scope = Scope.PUBLIC) -> Answer:
+        """Asks a home to decide; `home` is put into the body. Raises Conflict at once where the home is here and
+        says no.
+        """
+        ...
 
 
 def draft_of(
@@ -23,11 +117,12 @@ def draft_of(
     about: tuple[bytes, ...] | None = None,
     refs: tuple[Ref, ...] | None = None,
     scope: Scope = Scope.PRIVATE,
+    circle: bytes | None = None,
 ) -> Draft:
     """The event to be. Raises InvalidInput or LimitExceeded, naming what does not fit."""
     raw = encoded(kind.name, body)
-    draft = Draft(kind.name, raw, kind.version, entity, occurred, about, scope, None, refs)
-    if about is not None or refs is not None or entity or scope:
+    draft = Draft(kind.name, raw, kind.version, entity, occurred, about, scope, circle, refs)
+    if circle is not None or about is not None or refs is not None or entity or scope:
         check(draft)
     elif occurred is not None and (type(occurred) is not int or not -TIME_MAX <= occurred <= TIME_MAX):
         raise InvalidInput("a time of occurrence is whole milliseconds since 1970, within 53 bits")

@@ -61,11 +61,14 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A home's answer to a request: the body of its event, or why not."""
+    """A home's answer to a request: the body of its event, or why not. `derived` says that the body repeats what the
+    request says: it is forgotten with the request.
+    """
 
     kind: str = ""
     body: Any = None
     refused: str = ""
+    derived: bool = False
 
 
 Decider = Callable[["Rows", Event, Any], Decision]
@@ -132,7 +135,8 @@ class AssertRow:
             columns = {table.key[0]: "@entity", **columns}
         elif len(table.key) == 1 and table.column(table.key[0]).type in (Type.ID, Type.PERSON):
             columns = {table.key[0]: "@entity", **columns}
-        self._sources = columns
+        self.sources = columns
+        self.said = frozenset(columns) - {table.held or ""} | set(table.required)
         for name, source in columns.items():
             if table.column(name).derived is not None:
                 raise InvalidInput(f"table {table.name!r}: {name!r} is derived, no event writes it")
@@ -153,12 +157,26 @@ class AssertRow:
             if name in columns and table.column(name).type == Type.REAL and not _is_checked(table, name)
         )
         self._rower = self._build()
+        self._apart: tuple[str, str] | None = None
+
+    def between(self, one: str, other: str) -> AssertRow:
+        """This fold, refusing rows in which these columns are the same: an agent has no dealings with itself."""
+        self._apart = self.table.column(one).name, self.table.column(other).name
+        return self
+
+    def _check_apart(self, values: Mapping[str, Any]) -> None:
+        assert self._apart is not None
+        one, other = self._apart
+        if values[one] == values[other]:
+            raise InvalidInput(f"table {self.table.name!r}: {one} and {other} are the same", table=self.table.name)
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
         values = {
             name: _OF_EVENT[source](event) if source[0] == "@" else getattr(body, source)
-            for name, source in self._sources.items()
+            for name, source in self.sources.items()
         }
+        if self._apart is not None:
+            self._check_apart(values)
         return (write(self.table, Op.ASSERT, values),)
 
     def row(self, place: tuple[bytes | None, int, int, bytes, bytes], body: Any) -> tuple[Any, ...]:
@@ -166,14 +184,17 @@ class AssertRow:
 
         *Shapes*: `place` is (entity, time, time of recording, author, log).
         """
-        return self._rower(place, body)
+        row = self._rower(place, body)
+        if self._apart is not None:
+            self._check_apart(dict(zip(self.table.names, row, strict=True)))
+        return row
 
     def _build(self) -> Callable[[Any, Any], tuple[Any, ...]]:
         """A function from (place, body) to the row, without a Python loop over columns."""
         names = self.table.names
-        sources = [None if name == self.table.held else self._sources.get(name) for name in names]
+        sources = [None if name == self.table.held else self.sources.get(name) for name in names]
         fields = [source for source in sources if source and source[0] != "@"]
-        constants = tuple(self.table.column(name).default for name in names)
+        constants = tuple(empty_of(self.table.column(name)) for name in names)
         fetch = _fetcher(fields)
         at = iter(range(len(_AT), len(_AT) + len(fields)))
         first_constant = len(_AT) + len(fields)
@@ -186,6 +207,14 @@ class AssertRow:
             return lambda place, body: ((*place, *fetch(body), *constants)[only_place],)
         pick = itemgetter(*places)
         return lambda place, body: pick((*place, *fetch(body), *constants))
+
+
+def empty_of(column: Column) -> Any:
+    """What a column holds before anything was written to it; of no rows the count and the sum are 0."""
+    derived = column.derived
+    if derived is None or not derived.table:
+        return column.default
+    return {"count": 0, "sum": 0, "set": []}.get(derived.function)
 
 
 def _fetcher(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
@@ -212,10 +241,10 @@ class OnlyWith:
     """A fold for those events alone whose body has this field set; the others cost next to nothing."""
 
     def __init__(self, field: str, fold: Fold) -> None:
-        self.field, self._fold = field, fold
+        self.field, self.fold = field, fold
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
-        return () if getattr(body, self.field) is None else self._fold(event, body)
+        return () if getattr(body, self.field) is None else self.fold(event, body)
 
 
 class UpdateRow:
@@ -227,18 +256,18 @@ class UpdateRow:
     def __init__(self, table: Table, row: Mapping[str, str] | None = None, /, **columns: str) -> None:
         for name in columns:
             table.column(name)
-        self._table, self._columns, self._key = table, columns, row
+        self.table, self.columns, self._key = table, columns, row
 
     def __call__(self, event: Event, body: Any) -> Iterable[Write]:
-        key = row_key(self._table, self._key, event, body)
+        key = row_key(self.table, self._key, event, body)
         if key is None:
             return ()
         values = {}
-        for name, field in self._columns.items():
+        for name, field in self.columns.items():
             value = _OF_EVENT[field](event) if field[0] == "@" else getattr(body, field)
             if value is not msgspec.UNSET:
                 values[name] = value
-        return (Write(self._table.name, key, Op.UPDATE, values),)
+        return (Write(self.table.name, key, Op.UPDATE, values),)
 
 
 class DeleteRow:
@@ -345,6 +374,10 @@ class Registry:
         for name, decider in domain.deciders.items():
             if name not in self.kinds:
                 raise InvalidInput(f"domain {domain.name!r} decides {name!r}, a kind that it does not declare")
+            if "home" not in getattr(self.kinds[name].body, "__struct_fields__", ()):
+                raise InvalidInput(
+                    f"domain {domain.name!r} decides {name!r}, whose body does not name the `home` it asks"
+                )
             self.deciders[name] = decider
 
     def _join(self, table: Table) -> None:
@@ -365,15 +398,24 @@ class Registry:
             for name in (*derived.match, *(name for name, _ in derived.where), *filter(None, (derived.column,))):
                 if name not in source.by_name:
                     raise InvalidInput(f"{said} is derived from {derived.table}.{name}, which is no column")
-            if source.shard_columns != derived.match:
+            by = dict(zip(table.key, derived.match, strict=True))
+            placed = tuple(by[name] for name in table.shard_columns)
+            if source.shard_columns != placed:
                 raise InvalidInput(
-                    f"{said} looks at rows of {source.name!r} by {', '.join(derived.match)}, but they are placed by "
+                    f"{said} looks at rows of {source.name!r} by {', '.join(placed)}, but they are placed by "
                     f"{', '.join(source.shard_columns)}: they could be in another file"
                 )
             for mine, theirs in zip(table.key, derived.match, strict=True):
                 if table.column(mine).type != source.column(theirs).type:
                     raise InvalidInput(f"{said} compares {mine} with {source.name}.{theirs}, of another type")
             self.sources.setdefault(source.name, []).append((table, column))
+
+    def domain(self, name: str) -> Domain:
+        """A declared domain. Raises InvalidInput."""
+        found = self.domains.get(name)
+        if found is None:
+            raise InvalidInput(f"there is no domain {name!r}; known: {', '.join(sorted(self.domains))}", domain=name)
+        return found
 
     def table(self, name: str) -> Table:
         """A declared table. Raises InvalidInput."""

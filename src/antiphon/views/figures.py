@@ -6,12 +6,12 @@ been the one. A commit collects its differences here and applies them once, at i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from antiphon.model.table import Column, Rollup, Table
-from antiphon.model.values import key_of
-from antiphon.views.domain import Registry
+from antiphon.model.table import Column, Rollup, Table, Type
+from antiphon.model.values import from_units, key_of
+from antiphon.views.domain import Registry, empty_of
 from antiphon.views.rollups import ROWS, bucket_of, whole
 from antiphon.views.store import TableStore
 
@@ -36,6 +36,10 @@ class FigureStore(Protocol):
 
         A sum is in stored units (`views/rollups.py:whole`), so that it is exact.
         """
+        ...
+
+    def fill(self, table: Table, column: Column, value: Any) -> None:
+        """Puts one value into a column of every row."""
         ...
 
 
@@ -89,7 +93,7 @@ class Figures:
             self._again.setdefault(key, set()).add(column.name)
 
     def _roll(self, source: Table, rollup: Rollup, row: Row, sign: int) -> None:
-        if row[rollup.time] is None:
+        if row[rollup.time] is None or any(row[name] is None for name in rollup.group):
             return
         parts = {rollup.bucket: bucket_of(rollup, row), **{name: row[name] for name in rollup.group}}
         key = (rollup.name, key_of(self._registry.tables[rollup.name], parts))
@@ -117,14 +121,31 @@ class Figures:
     def of_new_row(self, table: Table, key_values: Iterable[Any]) -> dict[str, Any]:
         """The derived columns of a row, asked of the rows that are there."""
         values = list(key_values)
-        return {column.name: self._ask(column, values) for column in table.derived}
+        key = (table.name, key_of(table, dict(zip(table.key, values, strict=True))))
+        for waiting in (self._added, self._again):  # what is asked has these already
+            waiting.pop(key, None)
+        return self.counted(table, values)
+
+    def counted(self, table: Table, key_values: list[Any]) -> dict[str, Any]:
+        """The derived columns of a row as a count of the rows that are there makes them."""
+        return {column.name: self._ask(column, key_values) for column in table.derived}
 
     def _ask(self, column: Column, key_values: list[Any]) -> Any:
         derived = column.derived
         assert derived is not None
         source = self._registry.tables[derived.table]
         equal = {**dict(zip(derived.match, key_values, strict=True)), **dict(derived.where)}
-        return self._store.aggregate(source, derived.function, derived.column, equal, None)
+        found = self._store.aggregate(source, derived.function, derived.column, equal, None)
+        if derived.function == "sum" and column.type == Type.DECIMAL:
+            return from_units(column, found)
+        return found
+
+    def restart(self, sources: Collection[str]) -> None:
+        """Empties what other tables derive from these, whose rows were dropped and will come again."""
+        for name in sources:
+            for target, column in self._registry.sources.get(name, ()):
+                if target.name not in sources:
+                    self._store.fill(target, column, empty_of(column))
 
     def apply(self, next_row: dict[str, int], key_values: Any) -> tuple[set[RowKey], set[str]]:
         """Applies what was collected: the rows that changed, and the tables that had no row to count in.

@@ -6,6 +6,7 @@ again from all events on it (`views/merge.py`), so a row is always a function of
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -13,16 +14,17 @@ from antiphon.log.read import stamp_of
 from antiphon.log.store import LogHead
 from antiphon.model.errors import AntiphonError, InvalidInput, Rejected
 from antiphon.model.event import Event, Header, Scope
-from antiphon.model.table import Merge, Table
+from antiphon.model.table import Table
 from antiphon.model.text import EntityIds, event_text
-from antiphon.views.batch import COMPUTED, MINTED, NATURAL, Batch, RowKey, checked
+from antiphon.model.values import key_of
+from antiphon.views.batch import COMPUTED, FRESH, MINTED, NATURAL, Batch, RowKey, checked, wholly_checked
 from antiphon.views.domain import AssertRow, OnlyWith, Write
 from antiphon.views.merge import Placed
 from antiphon.views.rows import ComputedRows
 from antiphon.views.state import FileState
 from antiphon.views.store import of_row
 
-_STACKS: Final = frozenset({Merge.LAST_WRITE, Merge.GROW_SET})
+_STEP: Final = 1_024
 
 
 class Views(ComputedRows):
@@ -41,20 +43,23 @@ class Views(ComputedRows):
         values: Sequence[Any],
         created: Sequence[bool],
         strict: bool = True,
+        seqs: Sequence[int] | None = None,
     ) -> set[RowKey]:
         """Folds these events of one log; the keys of rows that did not simply come new.
 
-        *Shapes*: all sequences have one entry an event; a value of None is read from its body. What cannot be folded,
-        or may not be written, fails the whole commit when `strict` (InvalidInput or Rejected, naming the event), else
-        it is listed among the rejections.
+        *Shapes*: all sequences have one entry an event; a value of None is read from its body; `seqs` ascend, and are
+        given where events are left out between. What cannot be folded, or may not be written, fails the whole commit
+        when `strict` (InvalidInput or Rejected, naming the event), else it is listed among the rejections.
         """
-        batch = Batch(self._quick(state), strict=strict)
+        batch = Batch(self._quick(state), strict=strict, foreign=self._shared_only(head.role))
         folds_of = self._registry.folds
+        if seqs is None:
+            seqs = range(first, first + len(headers))
         for at, header in enumerate(headers):
             folds = folds_of.get(header.kind)
             if folds is None:
                 continue
-            seq = first + at
+            seq = seqs[at]
             batch.begin()
             try:
                 value = values[at]
@@ -68,7 +73,7 @@ class Views(ComputedRows):
                     raise _named(error, header.kind, event_text(head.id, seq)) from error
                 batch.undo()
                 self._rejections.put("", _place_key(head.no, seq), [(head.no, seq, "body", str(error))])
-        return self._finish(batch, state, head, first, headers, bodies)
+        return self._finish(batch, state, head, seqs, headers, bodies)
 
     def _quick(self, state: FileState) -> dict[str, int]:
         """By table: how rows that one event makes come into it."""
@@ -79,8 +84,11 @@ class Views(ComputedRows):
         quick = {}
         for name, table in self._registry.tables.items():
             if name in live:
-                plain = table.is_plain and name not in state.orphans
-                quick[name] = (MINTED if table.minted else NATURAL) if plain else COMPUTED
+                ahead = name in state.orphans
+                if not table.is_plain or (ahead and not table.minted):
+                    quick[name] = COMPUTED
+                else:
+                    quick[name] = (FRESH if ahead else MINTED) if table.minted else NATURAL
         self._quick_kept = self.live, set(state.orphans), quick
         return quick
 
@@ -101,29 +109,32 @@ class Views(ComputedRows):
             if type(fold) is AssertRow:
                 table = fold.table
                 quick = batch.quick.get(table.name, 0)
+                if quick == FRESH and batch.strict:  # nothing can have been said of an id that is made just now
+                    quick = MINTED
                 if (quick == MINTED and created) or quick == NATURAL:
-                    if table.shared and header.scope == Scope.PRIVATE:
+                    if header.scope == Scope.PRIVATE if table.shared else batch.foreign:
                         continue
                     recorded = header.hlc >> 16
                     occurred = header.occurred
                     time_ms = recorded if occurred is None else occurred
                     row = fold.row((header.entity, time_ms, recorded, head.owner, head.id), value)
-                    if fold.checked or fold.reals:
-                        row = checked(fold, row)
-                    n = state.next_row.get(table.name, 1)
-                    if quick == MINTED:
+                    if not batch.strict:
+                        fits = wholly_checked(fold, row)
+                    else:
+                        fits = checked(fold, row) if fold.checked or fold.reals else row
+                    named = table.agent_in_key if quick == NATURAL else None
+                    if fits is not None and (named is None or fits[table.names.index(named)] == head.owner):
+                        if self._mine is not None and not self._mine(table, _key_in(table, fits)):
+                            continue
+                        n = state.next_row.get(table.name, 1)
                         state.next_row[table.name] = n + 1
-                        batch.add(batch.minted, table.name, (n, head.no, seq, *row))
-                        continue
-                    named = table.agent_in_key
-                    if named is None or row[table.names.index(named)] == head.owner:
-                        state.next_row[table.name] = n + 1
-                        batch.add(batch.natural, table.name, (n, head.no, seq, *row))
+                        new = batch.minted if quick == MINTED else batch.natural
+                        batch.add(new, table.name, (n, head.no, seq, *fits))
                         continue
             elif type(fold) is OnlyWith and getattr(value, fold.field) is None:
                 continue
             event = Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc), head.owner)
-            writes += self._written(fold(event, value), header.scope)
+            writes += self._written(fold(event, value), header.scope, foreign=batch.foreign)
         for write in writes:
             self._touch(batch, write, header, head, seq, created=created)
 
@@ -134,59 +145,78 @@ class Views(ComputedRows):
         minted = created and write.key == header.entity
         placed = Placed(stamp_of(head, seq, header.hlc), head.id, seq, write, 0, head.owner, minted)
         batch.touched.setdefault((write.table, write.key), []).append(placed)
-        if minted:
-            return
-        what = of_row(self._registry.tables[write.table], write.key)
+        table = self._registry.tables[write.table]
+        what = of_row(table, write.key)
         batch.mentioned.append((what, head.no, seq))
         if what not in batch.known and self._mentions.ends(what) is None:
-            origin = self._origin(write, head)
-            if origin is not None:
-                batch.mentioned.append((what, *origin))
+            row = self._tables.row(table, write.key)
+            if row is not None:  # made by one event alone, which nothing mentions yet
+                batch.mentioned.append((what, row.log, row.seq))
         batch.known.add(what)
-
-    def _origin(self, write: Write, head: LogHead) -> tuple[int, int] | None:
-        """The place of the event that made a row."""
-        table = self._registry.tables[write.table]
-        row = self._tables.row(table, write.key)
-        if row is not None:
-            return row.log, row.seq
-        if not table.minted:
-            return None
-        heads = self._heads().values()
-        kin = [head, *(other for other in heads if other.owner == head.owner and other.no != head.no)]
-        for candidate in kin:
-            seq = self._reader().find_entity(candidate, write.key)
-            if seq is not None:
-                return candidate.no, seq
-        return None
 
     def _finish(
         self,
         batch: Batch,
         state: FileState,
         head: LogHead,
-        first: int,
+        seqs: Sequence[int],
         headers: Sequence[Header],
         bodies: Sequence[bytes],
     ) -> set[RowKey]:
+        made: dict[str, Sequence[tuple[Any, ...]]] = {}
         for name, new in batch.minted.items():
             table = self._registry.tables[name]
+            if not batch.strict:
+                made[name] = self._insert_new(batch, table, new, head, seqs, headers, bodies)
+                continue
             self._tables.insert(table, new)
             self._count(table, new)
+            made[name] = new
         for name, new in batch.natural.items():
-            table = self._registry.tables[name]
-            inserted = self._tables.insert_new(table, new)
-            self._count(table, [row for row in new if row[0] in inserted])
-            for row in new:
-                if row[0] not in inserted:
-                    self._again(batch, table, row, head, first, headers, bodies)
+            made[name] = self._insert_new(batch, self._registry.tables[name], new, head, seqs, headers, bodies)
+        self._mention_made(batch, made)
         if batch.mentioned:
             self._mentions.add(batch.mentioned)
-        strict_from = (head.id, first) if batch.strict else None
+        strict_from = (head.id, seqs[0]) if batch.strict and seqs else None
         for key, writes in batch.touched.items():
+            writes.sort(key=lambda placed: placed.seq)
             if not self._overlay(key, head.no, writes):
                 self.recompute(state, key, (head.no, writes[-1].seq), strict_from=strict_from)
         return set(batch.touched) | self.flush_figures(state)
+
+    def _mention_made(self, batch: Batch, made: dict[str, Sequence[tuple[Any, ...]]]) -> None:
+        """Mentions the events whose rows came new and were written to by others of the same commit."""
+        for name in {name for name, _ in batch.touched} & made.keys():
+            table = self._registry.tables[name]
+            for row in made[name]:
+                key = _key_in(table, row[3:])
+                if (name, key) in batch.touched:
+                    batch.mentioned.append((of_row(table, key), row[1], row[2]))
+
+    def _insert_new(
+        self,
+        batch: Batch,
+        table: Table,
+        new: list[tuple[Any, ...]],
+        head: LogHead,
+        seqs: Sequence[int],
+        headers: Sequence[Header],
+        bodies: Sequence[bytes],
+    ) -> list[tuple[Any, ...]]:
+        """Rows that may be there already, made by what was mentioned of them: those that came new."""
+        inserted = self._tables.insert_new(table, new)
+        made = [row for row in new if row[0] in inserted]
+        self._count(table, made)
+        for row in new:
+            if row[0] not in inserted:
+                at = bisect_left(seqs, row[2])
+                self._again(batch, table, row, head, headers[at], bodies[at])
+            elif not batch.strict and not table.minted:
+                # an older fold may have left mentions of the row: where there are some, there must be all
+                what = of_row(table, key_of(table, dict(zip(table.names, row[3:], strict=True))))
+                if self._mentions.ends(what) is not None:
+                    batch.mentioned.append((what, head.no, row[2]))
+        return made
 
     def _count(self, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
         if self.figures.counts(table):
@@ -199,14 +229,12 @@ class Views(ComputedRows):
         table: Table,
         row: tuple[Any, ...],
         head: LogHead,
-        first: int,
-        headers: Sequence[Header],
-        bodies: Sequence[bytes],
+        header: Header,
+        body: bytes,
     ) -> None:
         """A row that was there already: what the event says of it joins what others have said."""
         seq = row[2]
-        header = headers[seq - first]
-        event = Event(head.id, seq, header, bodies[seq - first], stamp_of(head, seq, header.hlc), head.owner)
+        event = Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc), head.owner)
         value = self._registry.kinds[header.kind].read(event.body or b"", header.kind_version)
         for fold in self._registry.folds[header.kind]:
             if type(fold) is AssertRow and fold.table is table:
@@ -223,21 +251,23 @@ class Views(ComputedRows):
             self._tables.drop(self._registry.tables[name])
             state.next_row.pop(name, None)
             state.orphans.discard(name)
-            if any(self._registry.domain_of_table[c.derived.table] != domain for c in self._derived_of(name)):
+            if any(c.derived is not None and c.derived.table not in mine for c in self._registry.tables[name].derived):
                 state.orphans.add(name)  # its figures are of rows that are there already
+        self.figures.restart(mine)
         self._rejections.drop(sorted(mine))
         self.unsaved = True
         before, self.live = self.live, frozenset({domain})
         count = 0
         try:
             for head in logs:
+                self._forget_faults(head, kinds)
                 ids = EntityIds(head.id)
                 batch: list[Event] = []
                 for event in self._reader().events(head):
                     count += 1
-                    if event.kind in kinds and event.body is not None:
+                    if event.kind in kinds:
                         batch.append(event)
-                    if len(batch) >= 1_024:
+                    if len(batch) >= _STEP:
                         self.fold_events(state, head, ids, batch)
                         batch = []
                 self.fold_events(state, head, ids, batch)
@@ -245,28 +275,61 @@ class Views(ComputedRows):
             self.live = before
         return count
 
-    def _derived_of(self, table: str) -> list[Any]:
-        return list(self._registry.tables[table].derived)
+    def _forget_faults(self, head: LogHead, kinds: set[str]) -> None:
+        """Takes events of these kinds off the list of those whose bodies do not fit."""
+        for _, key, no, seq, _, _ in self._rejections.list(table="", limit=1 << 62):
+            if no == head.no:
+                header = self._reader().header(head, seq) if seq < head.size else None
+                if header is None or header.kind in kinds:
+                    self._rejections.put("", key, [])
 
     def fold_events(self, state: FileState, head: LogHead, ids: EntityIds, batch: Sequence[Event]) -> set[RowKey]:
         """Folds stored events of one log; what does not fit is listed. The keys of rows that did not come new."""
-        touched: set[RowKey] = set()
-        for event in batch:
-            kind = self._registry.kinds[event.kind]
-            if event.header.kind_version > kind.version or event.body is None:
-                continue
-            created = event.entity is not None and event.entity == ids.of(event.header.hlc, event.seq)
-            touched |= self.apply(
-                state,
-                head,
-                first=event.seq,
-                headers=[event.header],
-                bodies=[event.body],
-                values=[None],
-                created=[created],
-                strict=False,
-            )
-        return touched
+        kinds = self._registry.kinds
+        known = [
+            event
+            for event in batch
+            if event.body is not None and event.kind in kinds and event.header.kind_version <= kinds[event.kind].version
+        ]
+        if not known:
+            return set()
+        return self.apply(
+            state,
+            head,
+            first=known[0].seq,
+            headers=[event.header for event in known],
+            bodies=[event.body or b"" for event in known],
+            values=[None] * len(known),
+            created=[
+                event.entity is not None and event.entity == ids.of(event.header.hlc, event.seq) for event in known
+            ],
+            strict=False,
+            seqs=[event.seq for event in known],
+        )
+
+    def forget_fault(self, no: int, seq: int) -> None:
+        """Takes an event that is gone off the list of those whose bodies do not fit."""
+        self._rejections.put("", _place_key(no, seq), [])
+
+    def withdraw(self, head: LogHead, events: Iterable[Event]) -> set[RowKey]:
+        """Takes back what these events of one log say, which are visible no more: the rows to be computed again.
+
+        Those rows are gone until then, so that indexes let go of text while it can still be read.
+        """
+        keys: set[RowKey] = set()
+        for event in events:
+            said = self.keys_of(event)
+            keys |= said
+            self._mentions.remove((self.what_of(key), head.no, event.seq) for key in said)
+            self._rejections.put("", _place_key(head.no, event.seq), [])
+        for key in keys:
+            self.remove(key)
+        return keys
+
+
+def _key_in(table: Table, values: tuple[Any, ...]) -> bytes:
+    """The key of a row that has these values."""
+    return key_of(table, {part: values[table.names.index(part)] for part in table.key})
 
 
 def _named(error: Exception, kind: str, event: str) -> AntiphonError:

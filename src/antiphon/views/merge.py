@@ -13,7 +13,7 @@ import msgspec
 
 from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Column, Merge, Table, Writers
-from antiphon.model.values import canonical
+from antiphon.model.values import canonical, key_values
 from antiphon.views.domain import Op, Write
 
 
@@ -125,7 +125,8 @@ class _Row:
                         canonical(table.column(name), None)
         except InvalidInput as error:
             raise _Refused("value", str(error)) from None
-        self._judge_writer(placed, table.writers, "this row")
+        if write.op != Op.UPDATE or not values or any(table.column(name).writers is None for name in values):
+            self._judge_writer(placed, table.writers, "this row")
         for name in values:
             column = table.column(name)
             if column.merge == Merge.DECIDED:
@@ -143,12 +144,18 @@ class _Row:
             theirs = self.authority.principal_of(placed.author)
             if theirs is not None and theirs == self.authority.principal_of(self.author or b""):
                 return
-        if writers.rule == "owners" and any(self.values.get(name) == placed.author for name in writers.columns):
+        if writers.rule == "owners" and any(self._named(name, placed) == placed.author for name in writers.columns):
             return
         if self.table.home is not None and self._by_home(placed):
             return
         who = {"author": "its author", "principal": "agents of its principal"}.get(writers.rule)
         raise _Refused("writers", f"{what} is written by {who or ' or '.join(writers.columns)} alone")
+
+    def _named(self, column: str, placed: Placed) -> Any:
+        """The agent that a column names; one in the key is named before the row is there."""
+        if column in self.table.key:
+            return key_values(self.table, placed.write.key)[self.table.key.index(column)]
+        return self.values.get(column)
 
     def _by_home(self, placed: Placed) -> bool:
         """Whether the row's home writes what it decides, and nothing else."""

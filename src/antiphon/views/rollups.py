@@ -6,7 +6,7 @@ goes takes out exactly what it put in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -69,3 +69,26 @@ def bucket_of(rollup: Rollup, row: Mapping[str, Any]) -> int:
     """The start of the bucket that a row is in."""
     time: int = row[rollup.time]
     return time - time % rollup.bucket_ms
+
+
+def merged_rollups(source: Table, table: Table, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One bucket from what several files have of it."""
+    if len(parts) == 1:
+        return parts[0]
+    rollup = next(one for one in source.rollups if one.name == table.name)
+    picks = {measure.name: measure.function for measure in rollup.measures if measure.function in ("min", "max")}
+    found = dict(parts[0])
+    for column in table.columns:
+        if column.name in table.key or column.derived is not None:
+            continue
+        said = [part[column.name] for part in parts if part[column.name] is not None]
+        if column.name in picks:
+            pick = min if picks[column.name] == "min" else max
+            found[column.name] = pick(said) if said else None
+        else:
+            found[column.name] = sum(said)
+    for column in table.columns:
+        if column.derived is not None:
+            one, other = (found[name] for name in column.derived.of)
+            found[column.name] = float(Decimal(one) / Decimal(other)) if one is not None and other else None
+    return found

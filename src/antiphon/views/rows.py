@@ -5,11 +5,11 @@ The rules are in `views/merge.py`; here is how the events on a row are found, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
-from antiphon.log.read import LogReader
-from antiphon.log.store import LogHead
+from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Event, Scope
 from antiphon.model.table import Merge, Table
@@ -20,7 +20,7 @@ from antiphon.views.domain import Op, Registry, Write
 from antiphon.views.figures import Figures, FigureStore
 from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, union
 from antiphon.views.state import FileState
-from antiphon.views.store import MentionStore, RejectionStore, StoredRow, TableStore, of_row
+from antiphon.views.store import EventReader, MentionStore, RejectionStore, StoredRow, TableStore, of_row
 
 _STACKS: Final = frozenset({Merge.LAST_WRITE, Merge.GROW_SET})
 
@@ -35,9 +35,12 @@ class ComputedRows:
         figures: FigureStore,
         mentions: MentionStore,
         rejections: RejectionStore,
-        reader: Callable[[], LogReader],
-        heads: Callable[[], dict[int, LogHead]],
+        reader: Callable[[], EventReader],
+        heads: Callable[[], Mapping[int, LogHead]],
         authority: Authority | None = None,
+        *,
+        head_of: Callable[[bytes], LogHead | None] | None = None,
+        mine: Callable[[Table, bytes], bool] | None = None,
     ) -> None:
         self._registry = registry
         self._tables = tables
@@ -46,6 +49,8 @@ class ComputedRows:
         self._reader = reader
         self._heads = heads
         self._authority = authority or NOBODY
+        self._head_of = head_of or self._found_head
+        self._mine = mine
         self.figures = Figures(registry, tables, figures)
         self.live: frozenset[str] = frozenset(registry.domains)
         self._quick_kept: tuple[frozenset[str], set[str], dict[str, int]] | None = None
@@ -68,14 +73,20 @@ class ComputedRows:
                 return False
             if any(table.column(name).merge not in _STACKS for name in placed.write.values):
                 return False
-        row = self._tables.row(table, key[1])
-        if row is None or row.log != no or self._mentions.ends(of_row(table, key[1])) != (no, no):
+        row, what = self._tables.row(table, key[1]), of_row(table, key[1])
+        if row is None or row.log != no or self._mentions.ends(what) != (no, no):
             return False
+        if self._mentions.since(what, no, writes[0].seq) != len(writes):
+            return False  # these are not the newest: an event that came before comes again
+        if writes[0].seq <= row.seq or any(one.seq == next_.seq for one, next_ in pairwise(writes)):
+            return False  # the row may have come with a later event of this commit
         if table.agent_in_key is not None and any(placed.author != row.values[table.agent_in_key] for placed in writes):
             return False
         values, seq = dict(row.values), row.seq
         try:
             for placed in writes:
+                if placed.write.op == Op.ASSERT and any(name not in placed.write.values for name in table.required):
+                    return False
                 for name, written in placed.write.values.items():
                     column = table.column(name)
                     if column.derived is not None or column.writers is not None:
@@ -95,6 +106,18 @@ class ComputedRows:
             new = None if row is None else dict(zip(table.names, row[3:], strict=True))
             self.figures.changed(table, None if old is None else old.values, new)
         return changed
+
+    def remove(self, key: RowKey) -> bool:
+        """Takes a row away until it is computed again; whether there was one."""
+        table = self._registry.tables[key[0]]
+        return self._put(table, key[1], self._tables.row(table, key[1]), None)
+
+    def _found_head(self, log: bytes) -> LogHead | None:
+        return next((head for head in self._heads().values() if head.id == log), None)
+
+    def _shared_only(self, role: int) -> bool:
+        """Whether a log of this role writes to shared tables alone: other people's do."""
+        return role in (LogRole.FOREIGN, LogRole.FOLLOWED)
 
     def _live_tables(self) -> frozenset[str]:
         live, tables = self._live_kept
@@ -127,7 +150,7 @@ class ComputedRows:
         self._note_refused(table, key[1], outcome.refused)
         old = self._tables.row(table, key[1])
         if outcome.row is None:
-            if writes and table.name not in state.orphans:
+            if (writes or table.derived) and table.name not in state.orphans:
                 state.orphans.add(table.name)
                 self.unsaved = True
             return self._put(table, key[1], old, None)
@@ -156,15 +179,17 @@ class ComputedRows:
         )
 
     def _note_refused(self, table: Table, key: bytes, refused: tuple[Refusal, ...]) -> None:
-        by_id = {head.id: head.no for head in self._heads().values()} if refused else {}
-        listed = [(by_id[one.log], one.seq, one.rule, one.detail) for one in refused]
+        listed = [(self._number_of(one.log), one.seq, one.rule, one.detail) for one in refused]
         self._rejections.put(table.name, key, listed)
 
     def _place(self, merged: Merged) -> tuple[int, int]:
-        for head in self._heads().values():
-            if head.id == merged.log:
-                return head.no, merged.seq
-        raise NotFound("a row speaks by an event of a log that is not here")
+        return self._number_of(merged.log), merged.seq
+
+    def _number_of(self, log: bytes) -> int:
+        head = self._head_of(log)
+        if head is None:
+            raise NotFound("a row speaks by an event of a log that is not here")
+        return head.no
 
     def _writes_on(self, table: Table, key: bytes, place: tuple[int, int] | None) -> Iterable[Placed]:
         places = self._mentions.find(of_row(table, key))
@@ -177,7 +202,7 @@ class ComputedRows:
         for no, seq in places:
             try:
                 event = self._reader().event(heads[no], seq)
-            except NotFound:
+            except (NotFound, KeyError):
                 continue
             yield from self._folded(event, table, key)
 
@@ -199,9 +224,11 @@ class ComputedRows:
             value = kind.read(event.body, event.header.kind_version)
             folds = self._registry.folds.get(event.kind, ())
             found = [write for fold in folds for write in fold(event, value)]
+            head = self._head_of(event.log)
+            foreign = self._shared_only(LogRole.OWN if head is None else head.role)
+            return list(self._written(found, event.header.scope, foreign=foreign))
         except Exception:  # noqa: BLE001  # whatever a fold raises, the event stays in the log and out of the rows
             return []
-        return list(self._written(found, event.header.scope))
 
     def held_value(self, event: Event, table: str, key: bytes) -> Any:
         """What an event writes to the held column of a row."""
@@ -219,10 +246,17 @@ class ComputedRows:
         """The key under which the events on a row are mentioned."""
         return of_row(self._registry.tables[key[0]], key[1])
 
-    def _written(self, writes: Iterable[Write], scope: int) -> Iterable[Write]:
-        """The writes to tables that fold events of this scope."""
+    def _written(self, writes: Iterable[Write], scope: int, *, foreign: bool) -> Iterable[Write]:
+        """The writes to tables that fold events of this scope, and of this log."""
         tables = self._registry.tables
-        return (write for write in writes if scope != Scope.PRIVATE or not tables[write.table].shared)
+        for write in writes:
+            table = tables[write.table]
+            if (scope != Scope.PRIVATE if table.shared else not foreign) and self._is_mine(table, write.key):
+                yield write
+
+    def _is_mine(self, table: Table, key: bytes) -> bool:
+        """Whether the row belongs into these tables, where rows are spread over several."""
+        return self._mine is None or self._mine(table, key)
 
     def flush_figures(self, state: FileState) -> set[RowKey]:
         """Applies the figures that rows have moved; the rows of figures that changed."""

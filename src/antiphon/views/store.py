@@ -6,12 +6,30 @@ it is made when it is first written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from antiphon.log.store import LogHead
+from antiphon.model.event import Event, Header
 from antiphon.model.table import Table
+
+
+class EventReader(Protocol):
+    """Where events are read from; see `log/read.py:LogReader`."""
+
+    def event(self, head: LogHead, seq: int) -> Event:
+        """One event. Raises NotFound when there is none, or it was forgotten."""
+        ...
+
+    def header(self, head: LogHead, seq: int) -> Header | None:
+        """One header, None where it is gone."""
+        ...
+
+    def events(self, head: LogHead, first: int = 0, last: int | None = None) -> Iterator[Event]:
+        """The events held in [first, last), in order."""
+        ...
 
 
 class StoredRow(msgspec.Struct, frozen=True):
@@ -56,8 +74,9 @@ class TableStore(Protocol):
         logs: Sequence[int] | None = None,
         below: tuple[str, str] | None = None,
     ) -> list[StoredRow]:
-        """Rows whose columns have these values, ordered by one column.
+        """Rows whose columns have these values, ordered by one column: for commands and homes, which know their own.
 
+        No index need serve it and nobody's access is asked for: what an agent reads goes by `query.source.Source`.
         `logs` are log numbers, None for all; `below` is (text column, name): that name, or names that go on from it
         after a dot.
         """
@@ -91,6 +110,10 @@ class MentionStore(Protocol):
         """The lowest and the highest number of the logs that mention it, None when none does."""
         ...
 
+    def since(self, what: bytes, log: int, seq: int) -> int:
+        """How many events of a log, from this seq on, mention it."""
+        ...
+
     def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
         """Drops these."""
         ...
@@ -118,8 +141,15 @@ def of_row(table: Table, key: bytes) -> bytes:
     return b"\x05" + table.name.encode() + b"\0" + key
 
 
+def of_cause(log_id: bytes, seq: int) -> bytes:
+    """The key under which what homes decided on a request is kept."""
+    return b"\x06" + log_id + seq.to_bytes(8, "big")
+
+
 OF_REQUESTS = b"\x04"
 """The key under which requests to forget are kept."""
+OF_ASKED = b"\x07"
+"""The key under which requests to homes are kept until they are answered."""
 
 
 class RejectionStore(Protocol):

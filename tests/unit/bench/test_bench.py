@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import bench.__main__ as command
-from bench import commit, point_read, size, start
+from bench import coherence, commit, links, live, point_read, register, size, start, tables
 from bench.figures import Figure, Size, alternate, as_markdown, figure
 
 KEYS = {"name", "value", "unit", "baseline", "ratio", "target", "met", "runs"}
@@ -25,7 +25,13 @@ def _sound(one: Figure) -> None:
     assert (one.met is None) == (one.target == "reported")
 
 
-@pytest.mark.parametrize(("run", "figures"), [(commit.run, 23), (point_read.run, 5), (start.run, 5)])
+@pytest.mark.parametrize(
+    ("run", "figures"),
+    [
+        (commit.run, 23), (point_read.run, 5), (start.run, 5), (links.run, 1), (coherence.run, 2), (register.run, 1),
+        (tables.run, 5), (live.run, 2),
+    ],
+)  # fmt: skip
 def test_a_benchmark_runs_at_a_tiny_size(run, figures) -> None:
     found = list(run(TINY))
     assert len(found) == figures

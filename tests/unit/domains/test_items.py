@@ -30,11 +30,11 @@ def test_puts_and_deletes_make_rows(ada: Agent) -> None:
     key = parse_entity(ENTITY)
     first = ada.record("item.put", put({"n": 1}), entity=ENTITY)
     ada.record("item.put", put({"n": 2}), entity=ENTITY)
-    row = ada.table("items").row(key)
+    row = ada.table("items").get(key)
     assert row is not None
     assert (row["namespace"], row["key"], row["value"], row["created_at"]) == ("a.b", "k", {"n": 2}, first.recorded_ms)
     ada.record("item.deleted", {}, entity=ENTITY)
-    assert ada.table("items").row(key) is None
+    assert ada.table("items").get(key) is None
     ada.record("item.put", put({"n": 3}), entity=ENTITY)
     assert [row["value"] for row in ada.table("items").select()] == [{"n": 3}]
     assert len(ada.history(ENTITY)) == 4

@@ -27,7 +27,7 @@ ITEMS_TABLE: Final = Table(
         Column("created_at", Type.TIMESTAMP, merge=Merge.ONCE),
         Column("updated_at", Type.TIMESTAMP),
     ),
-    indexes=(Index(("namespace", "key")),),
+    indexes=(Index(("namespace", "key")), Index(("created_at",))),
     fulltext=FullText("text", time="updated_at"),
     subject="value",
     doc="JSON values by namespace and key.",

@@ -89,10 +89,12 @@ def from_stored(column: Column) -> Callable[[Any], Any]:
 
 
 def computed(column: Column, values: dict[str, Any]) -> Any:
-    """The value of a column that is a ratio or a product of two others of the row."""
+    """The value of a column that is a ratio, a product or a beta mean of two others of the row."""
     derived = column.derived
     assert derived is not None
     one, other = (values[name] for name in derived.of)
+    if derived.function == "beta":
+        return (1 + (one or 0)) / (2 + (one or 0) + (other or 0))
     if one is None or other is None:
         return None
     if derived.function == "ratio":

@@ -8,6 +8,7 @@ from typing import Any
 from antiphon.engines.sqlite.codec import from_stored, is_converted, to_stored
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.tables import SqliteTables
+from antiphon.model.declared import GENERATION
 from antiphon.model.table import Column, Table
 from antiphon.views.rollups import whole
 
@@ -33,7 +34,7 @@ class SqliteFigures:
         self, table: Table, function: str, column: str, equal: Mapping[str, Any], within: tuple[str, int, int] | None
     ) -> Any:
         if not self._tables.exists(table):
-            return {"count": 0, "sum": 0}.get(function)
+            return {"count": 0, "sum": 0, "set": []}.get(function)
         terms = [f'"{name}" IS ?' for name in equal]
         values = tuple(to_stored(table.column(name), value) for name, value in equal.items())
         if within is not None:
@@ -51,6 +52,10 @@ class SqliteFigures:
         found = rows(self._file.reader, sql, values)
         listed = [_value(of, row[0]) for row in found]
         return sorted(listed) if function == "set" else sum(whole(of, value) for value in listed)
+
+    def fill(self, table: Table, column: Column, value: Any) -> None:
+        if self._tables.exists(table):
+            self._file.writer.execute(f'UPDATE "{table.name}" SET "{column.name}"=?', (to_stored(column, value),))
 
 
 def _value(column: Column, stored: Any) -> Any:
@@ -89,14 +94,14 @@ class SqliteRejections:
     def list(self, *, table: str | None = None, limit: int = 1_000) -> list[tuple[str, bytes, int, int, str, str]]:
         if not self._has_table():
             return []
-        where, values = ("", ()) if table is None else (" WHERE tbl=?", (table,))
+        where, values = ("", ()) if table is None else (" AND tbl=?", (table,))
         return rows(
             self._file.reader,
-            f"SELECT tbl, key, log, seq, rule, detail FROM rejections{where} ORDER BY log, seq LIMIT ?",
+            "SELECT tbl, key, log, seq, rule, detail FROM rejections "
+            f"WHERE instr(tbl, '{GENERATION}') = 0{where} ORDER BY log, seq LIMIT ?",
             (*values, limit),
         )
 
     def drop(self, tables: Sequence[str]) -> None:
         if self._has_table():
             self._file.writer.executemany("DELETE FROM rejections WHERE tbl=?", [(name,) for name in tables])
-            self._file.writer.execute("DELETE FROM rejections WHERE tbl=''")

@@ -232,6 +232,7 @@ class SqliteFile:
                 connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF")
             connection.execute("PRAGMA cache_size=-16000")
+            connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)  # else a column that is not there reads as its own name
             for name, (arguments, function) in self._functions.items():
                 connection.create_scalar_function(name, function, arguments)
         except BaseException:

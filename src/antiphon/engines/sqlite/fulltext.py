@@ -6,6 +6,7 @@ External content over a view: contentless tables leave terms behind when rows ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ TOKENIZE: Final = "tokenize='porter unicode61'"
 _WEIGHTS: Final = "1.0, 0.5, 0.5, 0.8"
 HELD: Final = "antiphon_held"
 """The SQL function that reads a held column's value out of the log: (table, key, log number, seq)."""
+_CONTENT: Final = re.compile(r"content='([^']+)'")
 AUTHORS: Final = "CREATE TABLE IF NOT EXISTS authors(log INTEGER PRIMARY KEY, name TEXT NOT NULL)"
 
 
@@ -66,7 +68,7 @@ def indexed(file: SqliteFile, table: str) -> int:
 
 def backlog(file: SqliteFile, table: Table) -> int:
     """How many rows wait to be indexed."""
-    if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
+    if not is_there(file, table):
         return 0
     last = indexed(file, table.name)
     found: int = file.reader.execute(f'SELECT count(*) FROM "{table.name}" WHERE n > ?', (last,)).get
@@ -75,7 +77,7 @@ def backlog(file: SqliteFile, table: Table) -> int:
 
 def catch_up(file: SqliteFile, table: Table, *, rows_max: int) -> int:
     """Indexes up to `rows_max` more rows; how many it did. *Cost*: about 11 µs a row. In a transaction."""
-    if file.writer.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
+    if not is_there(file, table):
         return 0
     start = indexed(file, table.name)
     last = file.writer.execute(
@@ -116,10 +118,33 @@ def restore(file: SqliteFile, table: Table, n: int) -> None:
 
 
 def drop(file: SqliteFile, table: str) -> None:
-    """Removes a table's index, if it has one."""
-    file.writer.execute(f'DROP TABLE IF EXISTS "{table}_fts"')
+    """Removes a table's index, if it has one, and the views that it is made from."""
+    if put_away(file, table):
+        file.writer.execute(f'DROP TABLE "{table}_fts"')
+
+
+def put_away(file: SqliteFile, table: str) -> bool:
+    """Takes away what reads a table's index, before both get another name; whether there is an index."""
+    made = file.writer.execute("SELECT sql FROM sqlite_schema WHERE name=?", (f"{table}_fts",)).get
+    content = None if made is None else _CONTENT.search(made)
     file.writer.execute(f'DROP VIEW IF EXISTS "{table}_text"')
+    if content is not None:
+        file.writer.execute(f'DROP VIEW IF EXISTS "{content[1]}"')
     file.drop(_cursor_name(table))
+    return made is not None
+
+
+def move_cursor(file: SqliteFile, old: str, new: str) -> None:
+    """Says of a table's new name how far it is indexed."""
+    found = file.get(_cursor_name(old))
+    if found is not None:
+        file.put(_cursor_name(new), found)
+        file.drop(_cursor_name(old))
+
+
+def is_there(file: SqliteFile, table: Table) -> bool:
+    """Whether a table's index was made: older code may have made the table without one."""
+    return file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (f"{table.name}_fts",)).get is not None
 
 
 def match(
@@ -129,7 +154,7 @@ def match(
 
     `terms` are SQL conditions over the table's columns, with `values`.
     """
-    if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
+    if not is_there(file, table):
         return []
     sql = matching(table, f"{table.name}_fts", terms) + " ORDER BY relevance DESC LIMIT ?"
     return rows(file.reader, sql, (query, *values, limit))

@@ -45,6 +45,15 @@ class SqliteLogs:
         row = self._file.reader.execute(_HEAD + " WHERE id=?", (log_id,)).fetchone()
         return None if row is None else _head(row)
 
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """(number, role, size) of all logs, by number."""
+        return rows(self._file.reader, "SELECT no, role, size FROM logs ORDER BY no")
+
+    def head_no(self, no: int) -> LogHead | None:
+        """One log by its number."""
+        row = self._file.reader.execute(_HEAD + " WHERE no=?", (no,)).fetchone()
+        return None if row is None else _head(row)
+
     def save_head(self, head: LogHead) -> None:
         resets = msgspec.msgpack.encode(head.resets) if head.resets else None
         if head.no:

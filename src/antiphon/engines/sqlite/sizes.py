@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.logs import SEQ_BITS
+from antiphon.model.declared import GENERATION
 
 LOG_TABLES = ("logs", "sqlite_autoindex_logs_1", "blocks", "frames", "runs")
 
@@ -36,3 +37,24 @@ def offset_in(file: SqliteFile, table: str) -> int:
     """The offset in the file of a page in the middle of a table's data."""
     found = rows(file.reader, "SELECT pgoffset FROM dbstat WHERE name=? ORDER BY pageno", (table,))
     return int(found[len(found) // 2][0])
+
+
+def bytes_by_table(file: SqliteFile) -> dict[tuple[str, bool], int]:
+    """Bytes of each declared table with its indexes and full text, by (name, whether it is of a generation to come).
+    What a swap has put away counts as neither.
+
+    *Cost*: reads the whole file.
+    """
+    sql = (
+        "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize) FROM dbstat d LEFT JOIN sqlite_schema s ON s.name = d.name "
+        "GROUP BY 1"
+    )
+    found: dict[tuple[str, bool], int] = {}
+    for name, size in rows(file.reader, sql):
+        whole = name.rpartition("_fts_")[0] or name
+        declared, mark, number = whole.partition(GENERATION)
+        if mark and not number.isdigit():
+            continue
+        key = (declared, bool(mark))
+        found[key] = found.get(key, 0) + size
+    return found

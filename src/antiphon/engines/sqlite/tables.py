@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import apsw
+import msgspec
 
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.codec import (
@@ -20,10 +21,20 @@ from antiphon.engines.sqlite.codec import (
     to_stored,
 )
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.model.declared import GENERATION
 from antiphon.model.errors import InvalidInput, Rejected
-from antiphon.model.table import Index, Table, below_sql, below_values
+from antiphon.model.table import Column, Index, Table, below_sql, below_values
 from antiphon.model.values import key_of, key_values
+from antiphon.views.generations import Made
 from antiphon.views.store import StoredRow
+
+_MADE: Final = "made/"
+_PAGE: Final = 1_024
+_DECLARED: Final = (
+    "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type='index' AND "
+    f"(name = tbl_name || '_key' OR name GLOB tbl_name || '{GENERATION}*_key')"
+)
+"""The tables of declarations: their key's index says so, under the name of the generation in which they were made."""
 
 
 def ddl(table: Table) -> list[str]:
@@ -41,20 +52,35 @@ def ddl(table: Table) -> list[str]:
     return made + (fulltext.ddl(table) if table.fulltext else [])
 
 
-def _index_ddl(table: Table, index: Index) -> str:
+def index_name(table: Table, index: Index) -> str:
+    """What a declared index is called in the file."""
     name = "_".join([table.name, *index.columns])
+    return name if index.where is None else f"{name}_where_{index.where[0]}"
+
+
+def index_where(table: Table, index: Index) -> str:
+    """The condition of a partial index. A query must say it in these words, or SQLite does not use the index."""
+    assert index.where is not None
+    column = table.column(index.where[0])
+    if index.accepted == (None,):
+        return f'"{column.name}" IS NULL'
+    literals = [_literal(to_stored(column, value)) for value in index.accepted]
+    only = len(literals) == 1
+    return f'"{column.name}" = {literals[0]}' if only else f'"{column.name}" IN ({", ".join(literals)})'
+
+
+def _index_ddl(table: Table, index: Index) -> str:
     order = " DESC" if index.descending else ""
     columns = ", ".join([*(f'"{column}"{order}' for column in index.columns), *(f'"{c}"' for c in index.include)])
-    where = ""
-    if index.where is not None:
-        column = table.column(index.where[0])
-        literals = ", ".join(_literal(to_stored(column, value)) for value in index.accepted)
-        where = f' WHERE "{column.name}" IN ({literals})' if "," in literals else f' WHERE "{column.name}" = {literals}'
-        name += "_where_" + column.name
-    return f'CREATE INDEX "{name}" ON "{table.name}"({columns}){where}'
+    where = "" if index.where is None else f" WHERE {index_where(table, index)}"
+    return f'CREATE INDEX "{index_name(table, index)}" ON "{table.name}"({columns}){where}'
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if isinstance(value, str) and "\0" in value:
+        return f"CAST(x'{value.encode().hex()}' AS TEXT)"  # the text of a statement ends at a NUL
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
@@ -69,6 +95,16 @@ def _refusing(table: Table) -> Iterator[None]:
         raise Rejected(f"a row does not fit the table {table.name!r}: {error}", table=table.name) from error
 
 
+def _default(column: Column) -> str:
+    value = None if column.derived is not None else to_stored(column, column.default)
+    return f'{"NULL" if value is None else _literal(value)} AS "{column.name}"'
+
+
+def columns_sql(table: Table) -> str:
+    """What a row is read from and written to, in the declaration's order: columns that were added later stand last."""
+    return ", ".join(["n", "log", "seq", *(f'"{name}"' for name in table.names)])
+
+
 Held = Callable[[str, bytes, int, int], Any]
 """(table, key, log number, seq) -> what that event wrote to the table's held column in that row."""
 
@@ -76,14 +112,19 @@ Held = Callable[[str, bytes, int, int], Any]
 class _Reading:
     """What reading a row of a table needs, computed once: it is a third of the cost of reading one."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, missing: Collection[str]) -> None:
         self.names = table.names
+        self.missing = missing
         self.special = tuple((c.name, from_stored(c)) for c in table.columns if is_converted(c) and not c.held)
         self.computed = tuple(c for c in table.columns if c.derived is not None and c.derived.of)
         self.held = table.held
         self.is_id = len(table.key) == 1 and table.column(table.key[0]).type in KEY_AS_IS
         self.where = " AND ".join(f'"{name}"=?' for name in table.key)
-        self.by_key = f'SELECT * FROM "{table.name}" WHERE {self.where}'
+        self.into = columns_sql(table)
+        self.columns = ", ".join(
+            ["n", "log", "seq", *(_default(c) if c.name in missing else f'"{c.name}"' for c in table.columns)]
+        )
+        self.by_key = f'SELECT {self.columns} FROM "{table.name}" WHERE {self.where}'
 
 
 def _nothing_held(table: str, key: bytes, log: int, seq: int) -> None:
@@ -95,17 +136,23 @@ class SqliteTables:
 
     def __init__(self, file: SqliteFile, held: Held | None = None) -> None:
         self._file = file
-        self._held = held or _nothing_held
+        self.held = held or _nothing_held
         self._made: set[str] = set()
         self._shown: set[str] = set()
         self._codecs: dict[str, tuple[tuple[int, Callable[[Any], Any]], ...]] = {}
         self._readings: dict[str, _Reading] = {}
-        file.add_function(fulltext.HELD, 4, self._held)
+        self.know_held()
+
+    def know_held(self) -> None:
+        """Makes known to SQL the function that reads held columns."""
+        self._file.add_function(fulltext.HELD, 4, self.held)
 
     def forget_caches(self) -> None:
         """Drops what another writer, or a rollback, may have changed."""
         self._made.clear()
         self._shown.clear()
+        for name in [name for name, reading in self._readings.items() if reading.missing]:
+            del self._readings[name]
 
     def exists(self, table: Table) -> bool:
         """Whether the table was made yet."""
@@ -121,9 +168,40 @@ class SqliteTables:
         if table.name in self._made:
             return
         if not self.exists(table):
+            self._free_names(table)
             for statement in ddl(table):
                 self._file.writer.execute(statement)
+            self.note(table)
         self._made.add(table.name)
+
+    def _free_names(self, table: Table) -> None:
+        """Drops the indexes, named as this table's, of one that a swap has put away under another name."""
+        away = "SELECT name FROM sqlite_schema WHERE type='index' AND tbl_name GLOB ?"
+        for (name,) in rows(self._file.writer, away, (f"{table.name}{GENERATION}*x",)):
+            self._file.writer.execute(f'DROP INDEX "{name}"')
+
+    def note(self, table: Table) -> None:
+        """Keeps beside a table how it was declared when it was made."""
+        self._file.put(_MADE + table.name, msgspec.msgpack.encode(Made.of(table)))
+
+    def made(self, table: Table) -> Made | None:
+        """How a table was declared when it was made; None where it was not, or nobody noted it."""
+        raw = self._file.get(_MADE + table.name)
+        return None if raw is None else msgspec.msgpack.decode(raw, type=Made)
+
+    def add_columns(self, table: Table, columns: Iterable[Column], *, note: bool = True) -> None:
+        """Gives a table that is there more columns, which hold their defaults. *Cost*: none a row."""
+        for column in columns:
+            default = to_stored(column, column.default)
+            said = "" if default is None else f" DEFAULT {_literal(default)}"
+            required = "" if column.nullable or default is None else " NOT NULL"
+            self._file.writer.execute(
+                f'ALTER TABLE "{table.name}" ADD COLUMN "{column.name}" {sql_type(column)}{said}{required}'
+            )
+        if note:
+            self.note(table)
+        self._readings.pop(table.name, None)
+        self._codecs.pop(table.name, None)
 
     def _changing(self, table: Table) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
         """Where a row holds what is stored in another form, or not at all (what the log holds, or reading computes)."""
@@ -144,19 +222,20 @@ class SqliteTables:
 
     def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         self._make(table)
-        marks = ",".join("?" * (3 + len(table.columns)))
+        columns, marks = self._reading(table).into, ",".join("?" * (3 + len(table.columns)))
         with _refusing(table):
             stored = self._stored(table, rows)
-            self._file.writer.executemany(f'INSERT INTO "{table.name}" VALUES({marks})', stored)
+            self._file.writer.executemany(f'INSERT INTO "{table.name}"({columns}) VALUES({marks})', stored)
 
     def insert_new(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> set[int]:
         self._make(table)
-        marks = ",".join("?" * (3 + len(table.columns)))
+        columns, marks = self._reading(table).into, ",".join("?" * (3 + len(table.columns)))
         key = ", ".join(f'"{name}"' for name in table.key)
         with _refusing(table):
             before = self._file.writer.total_changes()
             self._file.writer.executemany(
-                f'INSERT INTO "{table.name}" VALUES({marks}) ON CONFLICT({key}) DO NOTHING', self._stored(table, rows)
+                f'INSERT INTO "{table.name}"({columns}) VALUES({marks}) ON CONFLICT({key}) DO NOTHING',
+                self._stored(table, rows),
             )
             if self._file.writer.total_changes() - before == len(rows):
                 return {row[0] for row in rows}
@@ -194,7 +273,8 @@ class SqliteTables:
             writer.execute(f'DELETE FROM "{table.name}" WHERE n=?', (old[0],))
         if new is not None:
             with _refusing(table):
-                writer.execute(f'INSERT INTO "{table.name}" VALUES({",".join("?" * len(new))})', new)
+                marks = ",".join("?" * len(new))
+                writer.execute(f'INSERT INTO "{table.name}"({self._reading(table).into}) VALUES({marks})', new)
             if table.fulltext and old is not None:
                 fulltext.restore(self._file, table, old[0])
         return True
@@ -202,10 +282,20 @@ class SqliteTables:
     def _reading(self, table: Table) -> _Reading:
         found = self._readings.get(table.name)
         if found is None:
-            found = self._readings[table.name] = _Reading(table)
+            found = self._readings[table.name] = _Reading(table, self._missing(table))
         return found
 
-    def _loaded(self, table: Table, row: tuple[Any, ...]) -> StoredRow:
+    def _missing(self, table: Table) -> list[str]:
+        """The columns that a table lacks or has of another type, as other code made it: they read as their defaults."""
+        there = {name: kind for _, name, kind, *_ in rows(self._file.reader, f'PRAGMA table_info("{table.name}")')}
+        return [c.name for c in table.columns if there and there.get(c.name) != sql_type(c)]
+
+    def columns(self, table: Table) -> str:
+        """What to select for `loaded`."""
+        return self._reading(table).columns
+
+    def loaded(self, table: Table, row: tuple[Any, ...]) -> StoredRow:
+        """A row from its columns as `columns_sql` lists them."""
         reading = self._reading(table)
         values = dict(zip(reading.names, row[3:], strict=True))
         for name, load in reading.special:
@@ -216,22 +306,52 @@ class SqliteTables:
             values[column.name] = computed(column, values)
         if reading.held is not None:
             key = values[table.key[0]] if reading.is_id else key_of(table, values)
-            values[reading.held] = self._held(table.name, key, row[1], row[2])
+            values[reading.held] = self.held(table.name, key, row[1], row[2])
         return StoredRow(row[0], row[1], row[2], values)
 
     def row(self, table: Table, key: bytes) -> StoredRow | None:
         if not self.exists(table):
             return None
         found = self._file.reader.execute(self._reading(table).by_key, self._key_of(table, key)).fetchone()
-        return None if found is None else self._loaded(table, found)
+        return None if found is None else self.loaded(table, found)
 
     def rows(self, table: Table, numbers: Sequence[int]) -> dict[int, StoredRow]:
         """Rows by their number n."""
         if not numbers or not self.exists(table):
             return {}
         listed = ",".join(map(str, numbers))
-        found = rows(self._file.reader, f'SELECT * FROM "{table.name}" WHERE n IN ({listed})')
-        return {row[0]: self._loaded(table, row) for row in found}
+        found = rows(self._file.reader, f'SELECT {self.columns(table)} FROM "{table.name}" WHERE n IN ({listed})')
+        return {row[0]: self.loaded(table, row) for row in found}
+
+    def by_keys(self, table: Table, keys: Sequence[bytes], *, at_once: int = 256) -> dict[bytes, StoredRow]:
+        """Rows by key, those that there are. *Cost*: a third of asking for each, where the key is an id alone."""
+        if not self.exists(table):
+            return {}
+        reading = self._reading(table)
+        if not reading.is_id:
+            found = ((key, self.row(table, key)) for key in keys)
+            return {key: row for key, row in found if row is not None}
+        name, loaded = table.key[0], {}
+        for start in range(0, len(keys), at_once):
+            part = tuple(keys[start : start + at_once])
+            marks = ",".join("?" * len(part))
+            sql = f'SELECT {reading.columns} FROM "{table.name}" WHERE "{name}" IN ({marks})'
+            for raw in rows(self._file.reader, sql, part):
+                row = self.loaded(table, raw)
+                loaded[row.values[name]] = row
+        return loaded
+
+    def page(self, table: Table, after: int, limit: int) -> list[StoredRow]:
+        """Rows whose numbers n come after this one, in order."""
+        sql = f'SELECT {self.columns(table)} FROM "{table.name}" WHERE n>? ORDER BY n LIMIT ?'
+        return [self.loaded(table, row) for row in rows(self._file.reader, sql, (after, limit))]
+
+    def all_rows(self, table: Table) -> Iterator[StoredRow]:
+        """Every row by its number: rows may change meanwhile, but not come."""
+        found = self.page(table, 0, _PAGE) if self.exists(table) else []
+        while found:
+            yield from found
+            found = self.page(table, found[-1].n, _PAGE)
 
     def select(
         self,
@@ -263,10 +383,11 @@ class SqliteTables:
         direction = "DESC" if descending else "ASC"
         found = rows(
             self._file.reader,
-            f'SELECT * FROM "{table.name}"{where} ORDER BY "{order}" {direction}, n {direction} LIMIT ?',
+            f'SELECT {self.columns(table)} FROM "{table.name}"{where} '
+            f'ORDER BY "{order}" {direction}, n {direction} LIMIT ?',
             (*values, limit),
         )
-        return [self._loaded(table, row) for row in found]
+        return [self.loaded(table, row) for row in found]
 
     def distinct(self, table: Table, column: str, *, logs: Sequence[int] | None = None) -> list[Any]:
         name = table.column(column).name
@@ -284,29 +405,32 @@ class SqliteTables:
 
     def next_numbers(self) -> dict[str, int]:
         """The number that the next row of each table gets, from what is there: above its rows and what was indexed."""
-        declared = "SELECT tbl_name FROM sqlite_schema WHERE type='index' AND name = tbl_name || '_key'"
         found = {}
-        for (name,) in rows(self._file.reader, declared):
+        for (name,) in rows(self._file.reader, _DECLARED):
+            if GENERATION in name:
+                continue
             last = self._file.reader.execute(f'SELECT max(n) FROM "{name}"').get or 0
             found[name] = max(last, fulltext.indexed(self._file, name)) + 1
         return found
 
     def drop(self, table: Table) -> None:
         if self.exists(table):
-            self._drop(table.name)
+            self.drop_named(table.name)
 
-    def _drop(self, name: str) -> None:
+    def drop_named(self, name: str) -> None:
+        """Removes a table with its indexes and full text, by the name it has in the file."""
         fulltext.drop(self._file, name)  # an older declaration may have had one
         self._file.writer.execute(f'DROP TABLE "{name}"')
+        self._file.drop(_MADE + name)
+        self._readings.pop(name, None)
         self._made.discard(name)
         self._shown.discard(name)
 
     def drop_all_but(self, names: Collection[str]) -> list[str]:
         """Removes the tables of every other name; which ones. In a transaction."""
-        declared = "SELECT tbl_name FROM sqlite_schema WHERE type='index' AND name = tbl_name || '_key'"
-        others = [name for (name,) in rows(self._file.writer, declared) if name not in names]
+        others = [name for (name,) in rows(self._file.writer, _DECLARED) if name not in names]
         for name in others:
-            self._drop(name)
+            self.drop_named(name)
         return others
 
 
@@ -362,6 +486,13 @@ class SqliteMentions:
             for order in ("ASC", "DESC")
         )
         return None if lowest is None else (lowest, highest)
+
+    def since(self, what: bytes, log: int, seq: int) -> int:
+        if not self._has_table():
+            return 0
+        sql = "SELECT count(*) FROM mentions WHERE what=? AND log=? AND seq>=?"
+        found: int = self._file.reader.execute(sql, (what, log, seq)).get
+        return found
 
     def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
         if self._has_table():

@@ -29,7 +29,7 @@ def match(
 
     Relevance counts how rare a word is in both indexes, so that the two can be ranked together.
     """
-    if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get is None:
+    if not fulltext.is_there(file, table):
         return []
     found: dict[int, float] = {}
     first = fulltext.indexed(file, table.name)

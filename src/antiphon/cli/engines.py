@@ -1,0 +1,153 @@
+"""Room `cli` (imports everything): `engines`: who follows an agent's file, how far behind, and whether rows agree."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from antiphon.cli import show as out
+from antiphon.cli.follow import key_text
+from antiphon.cli.session import Session, verb
+from antiphon.model import errors
+from antiphon.model.text import counted
+
+if TYPE_CHECKING:
+    from antiphon.agent import Agent
+    from antiphon.replica.follow import Standing
+
+SHOWN_MAX = 20
+
+
+@verb("engines", short_help="See who follows this agent, how far behind, and what was refused.")
+@click.argument("action", type=click.Choice(["list", "check", "letters", "retry", "remove"]), default="list")
+@click.argument("name", required=False)
+@click.option("--sink", metavar="MODULE:FUNCTION", help="What makes the engine: check and retry call it.")
+def engines(session: Session, *, action: str, name: str | None, sink: str | None) -> int:
+    """Lists the engines that follow an agent's file: what each does, events and seconds behind, rows it refused, the
+    last error. `check` compares an engine with the file, row by row (exit code 1 when they differ); `letters` lists
+    what it refused, `retry` delivers that again, `remove` forgets a follower.
+
+    Engines are attached in Python, by `agent.follow(sink, name=…)`. `check` and `retry` reach one by a function that
+    takes nothing and returns the sink. `check` only reads; `retry` takes the engine over from whoever feeds it.
+
+    \b
+      antiphon engines
+      antiphon engines check rows --sink myapp:engine
+      antiphon engines letters rows --json
+    """
+    with session.agent() as agent:
+        standing = {one.name: one for one in agent.followers()}
+        if action == "list":
+            return _list(session, list(standing.values()))
+        if name is None:
+            raise click.UsageError(f"which one? `antiphon engines {action} NAME`")
+        if name not in standing:
+            known = ", ".join(standing) or "none"
+            raise errors.InvalidInput(f"nobody named {name!r} follows {agent.name}; known: {known}")
+        if action == "letters":
+            return _letters(session, agent, name)
+        if action == "remove":
+            agent.unfollow(name)
+            out.say(f"{name} is forgotten; what its engine has stays there", state="ok")
+            return 0
+        if sink is None:
+            raise click.UsageError(f"engines are attached in Python: say `--sink MODULE:FUNCTION` to {action} one")
+        engine = _made(sink)
+        return (_check if action == "check" else _retry)(session, agent, standing[name], engine)
+
+
+def _list(session: Session, found: list[Standing]) -> int:
+    if session.as_json:
+        out.emit_list(found)
+        return 0
+    if not found:
+        out.aside("nobody follows: `agent.follow(sink, name=…)` attaches an engine")
+        return 0
+    rows = [
+        [
+            one.name, one.engine, one.state, f"{one.behind:,}", f"{one.behind_seconds:,.1f}", f"{one.letters:,}",
+            out.one_line(one.error),
+        ]
+        for one in found
+    ]  # fmt: skip
+    if out.is_terminal():
+        titles = ("name", "engine", "state", "behind", "seconds", "refused", "last error")
+        out.table(titles, rows, right=(3, 4, 5))
+        return 0
+    for row in rows:
+        print("\t".join(row))
+    return 0
+
+
+def _letters(session: Session, agent: Agent, name: str) -> int:
+    from antiphon.engines.sqlite.followers import SqliteFollowers
+    from antiphon.model import limits
+
+    found = SqliteFollowers(agent.replica.file).letters(name, limit=limits.LETTERS_MAX)
+    listed = [{"table": table, "key": _key(agent, table, key), "reason": reason} for table, key, reason in found]
+    if session.as_json:
+        out.emit_list(listed)
+    else:
+        for one in listed:
+            print(out.clean("\t".join(one.values())))
+    return 0
+
+
+def _key(agent: Agent, table: str, key: bytes) -> str:
+    """A row's key in words; of a topic, the event's id."""
+    from antiphon.model.text import event_text
+
+    declared = agent.replica.registry.tables.get(table)
+    if declared is not None:
+        return key_text(declared, key)
+    return event_text(key[:32], int.from_bytes(key[32:], "big")) if len(key) == 40 else key.hex()
+
+
+def _made(sink: str) -> Any:
+    module, _, function = sink.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside where this is run, as with `python -m`
+    try:
+        return getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise errors.InvalidInput(f"--sink {sink} names nothing that can be called: {error}") from None
+
+
+def _check(session: Session, agent: Agent, one: Standing, engine: Any) -> int:
+    from antiphon.replica.feed import Feed
+    from antiphon.replica.follow import check_rows
+
+    if not one.tables:
+        raise errors.InvalidInput(f"{one.name} follows events, of which an engine keeps no rows to compare")
+    tables = [agent.replica.registry.table(name) for name in one.tables]
+    with out.progress(f"comparing the rows of {one.name}") as advance:
+        found = check_rows(Feed(agent.replica, tables), engine, tables, advance)
+    listed = [
+        {"table": d.table, "key": _key(agent, d.table, d.key), "how": d.how, "columns": list(d.columns)} for d in found
+    ]
+    if session.as_json:
+        out.emit({"ok": not found, "behind": one.behind, "differences": listed})
+    elif not found:
+        out.say(f"{one.name} has the rows of {counted(len(tables), 'table')} as they are here", state="ok")
+    else:
+        for difference in listed[:SHOWN_MAX]:
+            said = [difference["table"], difference["key"], difference["how"], ", ".join(difference["columns"])]
+            print(out.clean("\t".join(map(str, said))).rstrip())
+        late = f"; {counted(one.behind, 'event')} not delivered yet" if one.behind else ""
+        out.aside(f"{counted(len(found), 'row')} of {one.name} differ{'s' if len(found) == 1 else ''}{late}")
+    return 1 if found else 0
+
+
+def _retry(session: Session, agent: Agent, one: Standing, engine: Any) -> int:
+    if one.topics:
+        left = agent.follow_events(engine, name=one.name, topics=one.topics).drive_again()
+    else:
+        left = agent.follow(engine, name=one.name, tables=one.tables).drive_again()
+    if session.as_json:
+        out.emit({"refused": left})
+    else:
+        out.say(f"{counted(left, 'row')} of {one.name} still refused", state="note" if left else "ok")
+    return 1 if left else 0

@@ -1,0 +1,114 @@
+"""Room `cli` (imports everything): `tables`: the declarations, as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from antiphon.cli import show as out
+from antiphon.cli.session import Session, verb
+from antiphon.model import errors
+
+if TYPE_CHECKING:
+    from antiphon.model.table import Table
+    from antiphon.views.domain import Registry
+
+ENGINES: Final = ("sqlite",)
+
+
+@verb("tables", short_help="Show what tables there are, and how they are declared.")
+@click.argument("name", required=False)
+@click.option("--ddl", metavar="ENGINE", help="Print the statements that make it in an engine (sqlite).")
+def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
+    """Lists every declared table, or shows all that is declared of one: columns, merge rules, writers, readers,
+    indexes, rollups, and where else it is kept. Needs no agent.
+
+    \b
+      antiphon tables
+      antiphon tables memories
+      antiphon tables memories --ddl sqlite
+      antiphon tables --json | jq '.[].name'
+    """
+    from antiphon.home import BUILT_IN
+    from antiphon.views.domain import Registry
+
+    registry = Registry(BUILT_IN)
+    if ddl is not None and ddl not in ENGINES:
+        raise errors.InvalidInput(f"no engine here speaks {out.one_line(ddl)} yet; there are {', '.join(ENGINES)}")
+    chosen = list(registry.tables.values()) if name is None else [registry.table(name)]
+    if ddl is not None:
+        _print_ddl(chosen, as_json=session.as_json)
+    elif session.as_json:
+        found = [_as_json(registry, table) for table in chosen]
+        out.emit(found if name is None else found[0])
+    elif name is None:
+        _list(registry)
+    else:
+        _show(registry, chosen[0])
+    return 0
+
+
+def _print_ddl(chosen: list[Table], *, as_json: bool) -> None:
+    from antiphon.engines.sqlite.tables import ddl
+
+    if as_json:
+        out.emit({table.name: ddl(table) for table in chosen})
+        return
+    for table in chosen:
+        for statement in ddl(table):
+            print(f"{statement};")
+
+
+def _as_json(registry: Registry, table: Table) -> dict[str, Any]:
+    import msgspec
+
+    declared = msgspec.to_builtins(table)
+    domain = registry.domain_of_table[table.name]
+    return {"domain": domain, "fingerprint": table.fingerprint, **declared}
+
+
+def _list(registry: Registry) -> None:
+    from antiphon.model.printed import access_text, places_short, writers_text
+
+    rows = [
+        (
+            table.name,
+            registry.domain_of_table[table.name],
+            ", ".join(table.key),
+            str(len(table.columns)),
+            "rollup" if table.rollup_of else writers_text(table.writers),
+            access_text(table.access),
+            table.fingerprint,
+            places_short(table),
+        )
+        for table in registry.tables.values()
+    ]
+    if not out.is_terminal():
+        for row in rows:
+            print("\t".join(row))
+        return
+    out.table(
+        ("table", "domain", "key", "columns", "written by", "read by", "fingerprint", "also in"), rows, right=(3,)
+    )
+
+
+def _show(registry: Registry, table: Table) -> None:
+    from antiphon.model.printed import facts_of, notes_of, type_text
+
+    facts = [("table", table.name), ("domain", registry.domain_of_table[table.name]), *facts_of(table)]
+    columns = [
+        (column.name, type_text(column), ", ".join([*notes_of(table, column), *([column.doc] if column.doc else [])]))
+        for column in table.columns
+    ]
+    if not out.is_terminal():
+        out.fields([*facts, ("doc", table.doc)])
+        for column in columns:
+            print("\t".join(("column", *column)).replace("\n", " "))
+        return
+    if table.doc:
+        out.say(table.doc)
+        print()
+    out.fields(facts)
+    print()
+    out.table(("column", "type", "declared"), columns)

@@ -1,0 +1,124 @@
+"""Room `cli` (imports everything): `views` and `rejections`: how the tables stand, and what did not count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from antiphon.cli import show as out
+from antiphon.cli.session import Session, verb
+from antiphon.model.text import counted, entity_text, event_text, id_text
+
+if TYPE_CHECKING:
+    from antiphon.agent import Agent
+
+
+@verb("views", short_help="Show which version the tables are of, and what is behind.")
+@click.option("--finish", is_flag=True, help="First fold whatever is behind, however long it takes.")
+def views(session: Session, *, finish: bool) -> int:
+    """Shows, for each domain, whether its tables are of this version, how far a new version is built, how many events
+    are not in the rows yet, and rows and bytes of each table. Exit code 1 when something is behind.
+
+    \b
+      antiphon views
+      antiphon views --finish
+      antiphon views --json | jq '.[] | {domain, state, behind}'
+    """
+    import msgspec
+
+    from antiphon.replica.states import view_states
+
+    with session.agent(writes=finish) as agent:
+        if finish:
+            _finish(agent)
+        states = view_states(agent.replica)
+    code = 0 if all(state.behind == 0 for state in states) else 1
+    if session.as_json:
+        out.emit([msgspec.structs.asdict(state) | {"tables": [*map(msgspec.structs.asdict, state.tables)]}
+                  for state in states])  # fmt: skip
+        return code
+    rows = []
+    for state in states:
+        version = "?" if state.version is None else str(state.version)
+        said = state.state + (f", {counted(state.behind, 'event')} behind" if state.behind else "")
+        rows.append((state.domain, "", version, "", "", said))
+        for table in (table for table in state.tables if table.bytes or table.building_bytes):
+            more = f"{out.size(table.building_bytes)} being built" if table.building_bytes else ""
+            rows.append(("", table.table, table.fingerprint[:8], f"{table.rows:,}", out.size(table.bytes), more))
+    if out.is_terminal():
+        out.table(("domain", "table", "version", "rows", "bytes", "state"), rows, right=(3, 4))
+    else:
+        for row in rows:
+            print("\t".join(row))
+    return code
+
+
+def _finish(agent: Agent) -> None:
+    replica = agent.replica
+    if replica.file.read_only:
+        return
+    total = sum(head.size for head in replica.generations.heads()) * max(1, len(replica.generations.all()))
+    with out.progress("folding", total) as advance:
+        done = 0
+        while replica.generations.step():
+            folded = sum(building.folded for building in replica.generations.all().values())
+            advance(max(0, folded - done))
+            done = folded
+
+
+@verb("rejections", short_help="List writes that did not count: whose event, and which rule.")
+@click.option("--table", metavar="NAME", help="Of this table alone.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+def rejections(session: Session, *, table: str | None, limit: int) -> int:
+    """Lists what events said that does not count: a write by somebody who may not, a body that does not fit, a row that
+    lacks what its table requires. The events stay in their logs.
+
+    \b
+      antiphon rejections
+      antiphon rejections --table tasks --json
+    """
+    with session.agent() as agent:
+        if table is not None:
+            agent.replica.registry.table(table)
+        found = [_shown(agent, one) for one in agent.replica.rejections.list(table=table, limit=limit)]
+    if session.as_json:
+        out.emit_list(found)
+        return 0
+    if not found:
+        out.say("nothing was refused", state="ok")
+        return 0
+    columns = ("event", "author", "table", "row", "rule", "detail")
+    rows = [tuple(out.one_line(str(one[name])) for name in columns) for one in found]
+    if out.is_terminal():
+        out.table(columns, rows)
+    else:
+        for row in rows:
+            print("\t".join(row))
+    return 0
+
+
+def _shown(agent: Agent, one: tuple[str, bytes, int, int, str, str]) -> dict[str, Any]:
+    table, key, no, seq, rule, detail = one
+    head = agent.replica.head_no(no)
+    return {
+        "event": event_text(head.id, seq),
+        "author": id_text(head.owner),
+        "table": table or "(none: the body does not fit)",
+        "row": _row_text(agent, table, key) if table else "",
+        "rule": rule,
+        "detail": detail,
+    }
+
+
+def _row_text(agent: Agent, name: str, key: bytes) -> str:
+    from antiphon.model.values import key_values
+    from antiphon.query.shown import as_plain
+
+    table = agent.replica.registry.tables.get(name)
+    if table is None:
+        return key.hex()
+    if len(key) == 16 and len(table.key) == 1:
+        return entity_text(key)
+    values = dict(zip(table.key, key_values(table, key), strict=True))
+    return ", ".join(f"{column}={value}" for column, value in as_plain(table, values).items())

@@ -1,0 +1,193 @@
+"""Room `model` (pure; imports `model` alone): a table's declaration in words, for terminals and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from antiphon.model.table import Access, Check, Column, Derived, FullText, Index, Merge, Rollup, Table, Type, Writers
+
+_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1))
+
+
+def duration(ms: int) -> str:
+    """A length of time in its largest whole unit."""
+    unit, size = next((unit, size) for unit, size in _UNITS if ms % size == 0)
+    return f"{ms // size} {unit}"
+
+
+def type_text(column: Column) -> str:
+    """What a column holds."""
+    match column.type:
+        case Type.ENUM:
+            return f"enum ({', '.join(column.values)})"
+        case Type.DECIMAL:
+            return f"decimal({column.precision}, {column.scale})"
+        case Type.VECTOR:
+            return f"vector({column.size})"
+        case Type.LIST | Type.SET | Type.MAP if column.of is not None:
+            return f"{column.type} of {column.of}"
+        case _:
+            return str(column.type)
+
+
+def merge_text(column: Column) -> str:
+    """Which of several writes counts."""
+    match column.merge:
+        case Merge.HIGHEST:
+            return f"highest {column.by}, at most {column.ceiling}"
+        case Merge.MUTUAL:
+            return f"mutual benefit, by {column.by}"
+        case _:
+            return column.merge.replace("_", " ")
+
+
+def writers_text(writers: Writers) -> str:
+    """Whose events may write."""
+    return f"author and {', '.join(writers.columns)}" if writers.columns else writers.rule
+
+
+def access_text(access: Access) -> str:
+    """Who may read a row."""
+    return f"author and {', '.join(access.columns)}" if access.columns else access.rule
+
+
+def check_text(check: Check) -> str:
+    """What a value must be."""
+    said = []
+    if check.least is not None:
+        said.append(f"at least {check.least}")
+    if check.above is not None:
+        said.append(f"above {check.above}")
+    if check.most is not None:
+        said.append(f"at most {check.most}")
+    if check.length_max is not None:
+        said.append(f"length at most {check.length_max:,}")
+    if check.among:
+        said.append(f"one of {', '.join(map(str, check.among))}")
+    return ", ".join(said)
+
+
+def derived_text(derived: Derived) -> str:
+    """What a column that nobody writes is made of."""
+    if derived.of:
+        sign = " / " if derived.function == "ratio" else " × "
+        return sign.join(derived.of)
+    what = f"{derived.table}.{derived.column}" if derived.column else f"rows of {derived.table}"
+    where = "".join(f", where {name} is {_value(value)}" for name, value in derived.where)
+    return f"{derived.function} of {what} by {', '.join(derived.match)}{where}"
+
+
+def notes_of(table: Table, column: Column) -> list[str]:
+    """All that is declared of a column besides its type."""
+    notes = []
+    if column.name in table.key:
+        notes.append("key")
+    if column.derived is not None:
+        notes.append(f"derived: {derived_text(column.derived)}")
+    elif column.name not in table.key:
+        if not column.nullable and column.default is None:
+            notes.append("required")
+        elif not column.nullable:
+            notes.append("never null")
+        notes.append(merge_text(column))
+    if column.default is not None:
+        notes.append(f"default {_value(column.default)}")
+    if column.check is not None:
+        notes.append(check_text(column.check))
+    if column.references is not None:
+        notes.append(f"references {column.references}")
+    if column.writers is not None:
+        notes.append(f"written by {writers_text(column.writers)}")
+    if column.pii:
+        notes.append("personal, found by equality" if column.blind else "personal")
+    if column.held:
+        notes.append("held by the log")
+    if table.home == column.name:
+        notes.append("the home that decides")
+    return notes
+
+
+def _value(value: Any) -> str:
+    return msgspec.json.encode(value).decode() if isinstance(value, str | bool | list | dict | tuple) else str(value)
+
+
+def index_text(index: Index) -> str:
+    """One index."""
+    said = ", ".join(index.columns) + (" descending" if index.descending else "")
+    if index.where is not None:
+        accepted = " or ".join(map(_value, index.accepted))
+        said += f", where {index.where[0]} is {accepted}"
+    if index.include:
+        said += f", covering {', '.join(index.include)}"
+    return said + (", by blocks of time" if index.time_block else "")
+
+
+def fulltext_text(spec: FullText) -> str:
+    """What full text finds."""
+    return f"{spec.text}, dated by {spec.time}" + (f", with {spec.tags}" if spec.tags else "")
+
+
+def rollup_text(rollup: Rollup) -> str:
+    """One table of figures."""
+    measures = ", ".join(
+        measure.name + (f" = {measure.function}" + (f" of {measure.column}" if measure.column else ""))
+        for measure in rollup.measures
+    )
+    group = f" and {', '.join(rollup.group)}" if rollup.group else ""
+    return f"{rollup.name}: {measures} by {duration(rollup.bucket_ms)} of {rollup.time}{group}"
+
+
+def place_text(place: Any) -> str:
+    """What a place says that columns do not."""
+    said = []
+    for name in place.__struct_fields__:
+        value = getattr(place, name)
+        if value in (None, (), "", False):
+            continue
+        if name.endswith("_ms"):
+            said.append(f"{name.removesuffix('_ms')} {duration(value) if value else 'for ever'}")
+        elif value is True:
+            said.append(name)
+        elif isinstance(value, tuple):
+            said.append(
+                f"{name} " + ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in value)
+            )
+        else:
+            said.append(f"{name} {value}")
+    return "; ".join(said) or "with nothing special"
+
+
+def places_short(table: Table) -> str:
+    """The sorts of engines that a table has a place in."""
+    return ", ".join(dict.fromkeys(name for name, _ in table.places.named()))
+
+
+def facts_of(table: Table) -> Iterator[tuple[str, str]]:
+    """Everything declared of a table but its columns, as (label, text)."""
+    yield "key", ", ".join(table.key) + (" (the event's own id)" if table.minted else "")
+    if table.rollup_of is not None:
+        yield "rollup of", table.rollup_of
+    yield "writers", writers_text(table.writers)
+    yield "read by", access_text(table.access)
+    yield "events", "public and circle" if table.shared else "of every scope"
+    if table.home is not None:
+        yield "home", table.home
+    yield "placed by", ", ".join(table.shard_columns)
+    if table.subject is not None:
+        yield "quoted by", table.subject
+    if table.retention is not None:
+        yield "kept", f"{duration(table.retention.keep_ms)} from {table.retention.column}"
+    for columns in table.unique:
+        yield "unique", ", ".join(columns)
+    for index in table.indexes:
+        yield "index", index_text(index)
+    if table.fulltext is not None:
+        yield "full text", fulltext_text(table.fulltext)
+    for rollup in table.rollups:
+        yield "rollup", rollup_text(rollup)
+    for name, place in table.places.named():
+        yield name, place_text(place)
+    yield "fingerprint", table.fingerprint

@@ -1,0 +1,284 @@
+"""Room `replica` (imports all below it): what followers of rows and of events share: fence, record, errors, running."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from antiphon.engines.sqlite.followers import FollowerRecord, SqliteFollowers
+from antiphon.model import limits
+from antiphon.model.errors import AntiphonError, Conflict, LimitExceeded, Rejected, Unavailable
+from antiphon.replica.feed import Feed, Lag, Watch
+from antiphon.replica.stored import Stored
+from antiphon.views.batch import RowKey
+from antiphon.views.feed import Fenced, version_of
+from antiphon.world.clock import sleep_ms
+
+T = TypeVar("T")
+SAVE_EVERY_MS: Final = 1_000.0
+"""How often a follower writes its cursor to the file: what was delivered since is delivered again after a crash."""
+RETRY_MS: Final = 50.0
+RETRY_MS_MAX: Final = 30_000.0
+PATIENCE_MS: Final = 60_000.0
+REASON_CHARS_MAX: Final = 200
+_TAKEOVERS: Final = 8
+
+
+def state_of(record: FollowerRecord) -> str:
+    """What a follower is doing, as its record says."""
+    running = record.state not in ("fenced", "stopped")
+    return "retrying" if running and record.failures else record.state
+
+
+class Feeder:
+    """Feeds one engine from one file. Threads may share it; they take turns."""
+
+    def __init__(self, replica: Stored, sink: Fenced, record: FollowerRecord, feed: Feed, *, save_ms: float) -> None:
+        self._replica, self._fenced, self._feed = replica, sink, feed
+        self._followers = SqliteFollowers(replica.file)
+        self._record = record
+        self._save_every_ms = save_ms
+        self._saved_ms = replica.clock.monotonic_ms()
+        self._dirty = False
+        self._has_begun = False
+        self._ended: AntiphonError | None = None
+        self._retry_ms = 0.0
+        self._refused: dict[RowKey, str] = {}
+        self._settled: set[RowKey] = set()
+        self._letters: set[RowKey] = set()
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.idle = False
+        """Whether the last step found nothing more to deliver."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.state})"
+
+    @property
+    def name(self) -> str:
+        """What it is called in the file."""
+        return self._record.name
+
+    @property
+    def state(self) -> str:
+        """new, bootstrapping, following, retrying (its engine is away), fenced (another feeds it) or stopped."""
+        return state_of(self._record)
+
+    @property
+    def error(self) -> str:
+        """What went wrong last; empty where nothing did."""
+        return self._record.error
+
+    @property
+    def delivered(self) -> int:
+        """How many rows or events it has delivered."""
+        return self._record.delivered
+
+    def lag(self) -> Lag:
+        """How far the engine is behind."""
+        raise NotImplementedError  # pragma: no cover
+
+    def letters(self) -> list[tuple[str, bytes, str]]:
+        """(table, key, reason) of what its engine refuses, up to LETTERS_MAX."""
+        return self._followers.letters(self.name, limit=limits.LETTERS_MAX)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def step(self) -> int:
+        """Delivers one batch; how many rows or events it was. Nothing while it waits for an engine that is away.
+
+        Raises Conflict once another feeder has taken over, and whatever else ends it for good, every time.
+        """
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            if self._replica.clock.monotonic_ms() < self._retry_ms:
+                return 0
+            try:
+                if not self._has_begun:
+                    self._begin()
+                count = self._deliver()
+            except Unavailable as error:
+                if self._replica.file.closed:
+                    raise
+                self._back_off(error)
+                return 0
+            except Conflict as error:
+                self._end("fenced", error)
+                raise
+            except Exception as error:
+                known = error if isinstance(error, AntiphonError) else Rejected(f"{type(error).__name__}: {error}")
+                self._end("stopped", known)
+                raise
+            self._record.delivered += count
+            recovered, self._record.failures = self._record.failures > 0, 0
+            self._save_if_due(force=recovered)
+            return count
+
+    def run(self, *, patience_ms: float = PATIENCE_MS) -> int:
+        """Delivers all there is; how many rows or events. Raises Unavailable when the engine stays away for so long."""
+        clock = self._replica.clock
+        count, heard_ms = 0, clock.monotonic_ms()
+        while True:
+            count += self.step()
+            if not self._record.failures:
+                heard_ms = clock.monotonic_ms()
+                if self.idle:
+                    self.save()
+                    return count
+            elif clock.monotonic_ms() - heard_ms >= patience_ms:
+                raise Unavailable(f"{self.name}: the engine did not answer for {patience_ms:,.0f} ms: {self.error}")
+            else:
+                sleep_ms(max(0.0, min(self._retry_ms - clock.monotonic_ms(), patience_ms)))
+
+    def start(self) -> None:
+        """Follows in a thread of its own until `close`."""
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._follow, name=f"antiphon-{self.name}", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread and keeps the cursor; the engine stays as it is."""
+        self._stopping.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with contextlib.suppress(AntiphonError):
+            self.save()
+
+    def _follow(self) -> None:
+        watch = Watch(self._replica.file, self._replica.clock)
+        while not self._stopping.is_set():
+            try:
+                if watch.changed() or not self.idle or self._record.failures or self._dirty:
+                    self.step()
+            except Exception:  # noqa: BLE001  # it is kept in the record, and met again by the next step
+                return
+            if self.idle or self._record.failures:
+                self._stopping.wait(watch.pause_ms / 1000)
+
+    def _begin(self) -> None:
+        """Raises the fence, then goes on where this follower stopped, if nobody else has fed the engine since."""
+        kept, asked = self._followers.load(self.name), self._record
+        same = kept is not None and (kept.tables, kept.topics) == (asked.tables, asked.topics)
+        if kept is not None:
+            self._record = msgspec.structs.replace(
+                kept, engine=asked.engine, tables=asked.tables, topics=asked.topics, failures=0
+            )
+        incarnation = self._replica.file.get("incarnation") or b""
+        self._prepare()
+        known = self._raise_fence()
+        goes_on = same and known != 0 and (known, incarnation) == (self._record.epoch, self._record.incarnation)
+        self._record.epoch, self._record.incarnation = self._raised, incarnation
+        self._letters = {(table, key) for table, key, _ in self.letters()}
+        self._resume(goes_on=goes_on, is_new=kept is None)
+        self._has_begun = True
+        self.save(force=True)
+
+    def _raise_fence(self) -> int:
+        """Raises the engine's epoch above all that were; the one it had."""
+        for _ in range(_TAKEOVERS):
+            known = self._fenced.epoch()
+            self._raised = max(known, self._record.epoch) + 1
+            version_of(self._raised, 0)
+            if self._fenced.fence(known, self._raised):
+                return known
+        raise Unavailable(f"{self.name}: others are taking the engine over at the same time")
+
+    def _prepare(self) -> None:
+        """What the engine needs before it is fed."""
+
+    def _resume(self, *, goes_on: bool, is_new: bool) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _deliver(self) -> int:
+        raise NotImplementedError  # pragma: no cover
+
+    # -- what went wrong -----------------------------------------------------------------------------------------
+
+    def _back_off(self, error: AntiphonError) -> None:
+        chance = int.from_bytes(self._replica.entropy.bytes(2), "big") / 0x10000
+        pause = min(RETRY_MS * 2 ** min(self._record.failures, 16), RETRY_MS_MAX) * (0.5 + chance / 2)
+        self._record.failures += 1
+        self._retry_ms = self._replica.clock.monotonic_ms() + pause
+        self._note(error)
+        if self._record.failures == 1:
+            with contextlib.suppress(AntiphonError):
+                self.save(force=True)
+
+    def _end(self, state: str, error: AntiphonError) -> None:
+        self._ended = error
+        self._note(error)
+        self._record.state = state
+        with contextlib.suppress(AntiphonError):
+            self.save(force=True)
+
+    def _note(self, error: AntiphonError) -> None:
+        self._record.error = " ".join(str(error).split())[:REASON_CHARS_MAX]
+        self._record.error_ms = self._replica.clock.now_ms()
+
+    def _deliver_or_refuse(self, batch: list[T], send: Callable[[list[T]], None], key: Callable[[T], RowKey]) -> None:
+        """Sends a batch; where something in it is refused for good, finds out what by halves, and keeps its key."""
+        try:
+            send(batch)
+        except Rejected as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._deliver_or_refuse(batch[:half], send, key)
+                self._deliver_or_refuse(batch[half:], send, key)
+                return
+            self._refuse(key(batch[0]), error)
+            return
+        for one in batch if self._letters else ():
+            self._drop_letter(key(one))
+
+    def _drop_letter(self, key: RowKey) -> None:
+        if key in self._letters:
+            self._letters.discard(key)
+            self._settled.add(key)
+            self._refused.pop(key, None)
+
+    def _refuse(self, key: RowKey, error: AntiphonError) -> None:
+        self._note(error)
+        self._settled.discard(key)
+        self._refused[key] = self._record.error
+        self._letters.add(key)
+        self._dirty = True
+        if len(self._letters) > limits.LETTERS_MAX:
+            raise LimitExceeded(
+                "LETTERS_MAX", got=len(self._letters), allowed=limits.LETTERS_MAX, what="the number of refused rows"
+            )
+
+    # -- what is kept --------------------------------------------------------------------------------------------
+
+    def _save_if_due(self, *, force: bool) -> None:
+        due = self._replica.clock.monotonic_ms() - self._saved_ms >= self._save_every_ms
+        if force or self._refused or self._settled or (self._dirty and due):
+            self.save(force=force)
+
+    def save(self, *, force: bool = False) -> None:
+        """Writes to the file how far it has come. Raises Conflict when another feeder of this name has begun since."""
+        with self._lock:
+            if not self._has_begun or not (self._dirty or force) or self._replica.file.read_only:
+                return
+            with self._replica.file.transaction():
+                kept = self._followers.load(self.name)
+                if kept is not None and kept.epoch > self._record.epoch:
+                    raise Conflict(f"{self.name} is followed elsewhere by now: stop following here")
+                self._record.saved_ms = self._replica.clock.now_ms()
+                self._followers.save(self._record)
+                self._followers.settle(self._settled, name=self.name)
+                self._followers.refuse(self.name, self._refused)
+                self._keep()
+                self._followers.trim_outbox(keep=limits.OUTBOX_COMMITS_MIN)
+            self._refused, self._settled, self._dirty = {}, set(), False
+            self._saved_ms = self._replica.clock.monotonic_ms()
+
+    def _keep(self) -> None:
+        """What else is to be kept, in the same transaction."""
