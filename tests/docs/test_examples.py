@@ -32,6 +32,13 @@ SAYS = {
         "the spore went ada > bob > cyd",
         "mean coherence: [41.5] without cyd's: [71.5]",
     ],
+    "wisdom": [
+        "resonance: [('The mill floods at spring tide', 2), ('North wind holds the tide in', 1)]",
+        "cyd thinks again: [1, 1]",
+        "crystal: Move the sandbags before spring tide (1, 3 agents)",
+        "refused: insights: … is another agent's",
+        "left: ['North wind holds the tide in']",
+    ],
     "fleet": ["scout-250: sector 250 is flooded", "about Zoe: 2 events", "logs verified: 1001 of 1001"],
 }
 LINES_MAX = 60

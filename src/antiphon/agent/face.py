@@ -208,7 +208,7 @@ class Agent(Following):
         """
         declared = self.replica.registry.kind(kind)
         plain = body if isinstance(body, Mapping) else msgspec.to_builtins(body, builtin_types=(bytes,))
-        value = convert(declared, {**plain, "home": home})
+        value = convert(declared, {**plain, "home": home} if kind in self.replica.registry.deciders else plain)
         draft = draft_of(declared, value, entity=parse_entity(entity), scope=scope)
         log = self.log_id
         try:
@@ -387,8 +387,7 @@ class Agent(Following):
             numbers = {head.id: head.no for head in self._heads()}
             targets |= {(numbers[found.log], found.seq) for found in self.history(entity) if found.log in numbers}
         if person is not None:
-            for pseudonym in self._pseudonyms(person):
-                targets |= set(self.replica.mentions.find(of_person(pseudonym)))
+            targets |= self._about(person)
         if older_than is not None:
             targets |= self._older(self.replica.clock.now_ms() - times.age_ms(older_than))
         if not targets:
@@ -444,10 +443,15 @@ class Agent(Following):
     def forget_requests(self) -> list[dict[str, str]]:
         """The requests to forget that nobody has answered yet."""
         open_requests = []
+        mine = {head.no: head.id for head in self._heads()}
         for no, seq in self.replica.mentions.find(OF_REQUESTS):
+            if no not in mine:  # nobody else may ask here
+                continue
             request = self.replica.reader.event(self.replica.head_no(no), seq)
             body = msgspec.msgpack.decode(request.body or b"", type=kinds.ErasureRequested)
             for log, at in body.events:
+                if log not in mine.values():
+                    continue
                 with contextlib.suppress(NotFound):
                     wanted = self.replica.event(log, at)
                     if wanted.kind in kinds.SYSTEM_KINDS:

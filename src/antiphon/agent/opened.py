@@ -21,7 +21,7 @@ from antiphon.query.cache import RowCache
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
-from antiphon.views.store import StoredRow
+from antiphon.views.store import StoredRow, of_person
 from antiphon.world.clock import Clock
 
 SEQ_DIGITS_MAX = 13
@@ -157,6 +157,21 @@ class Opened:
         else:  # another version has folded this file, which perhaps can only be read, and kept names as they were typed
             found = replica.tables.select(PEOPLE, {}, order="n", limit=PEOPLE_MAX, logs=mine)
         return tuple(row.values["id"] for row in found if name_key(row.values["label"]) == name)
+
+    def _about(self, label: str) -> set[tuple[int, int]]:
+        """(log number, seq) of what was recorded here about a person, by agents of this principal. What others say
+        about them is for others to erase, and must not be in the way.
+        """
+        replica, principal = self.replica, self.record_of_agent.principal
+        found = {place for person in self._pseudonyms(label) for place in replica.mentions.find(of_person(person))}
+        heads = [replica.head_no(no) for no in {no for no, _ in found}]
+        mine = {
+            head.no
+            for head in heads
+            if head.role in (LogRole.OWN, LogRole.PAST)
+            and principal in (head.owner, replica.authority.principal_of(head.owner))
+        }
+        return {place for place in found if place[0] in mine}
 
     def pseudonym(self, label: str) -> bytes | None:
         """The pseudonym that stands for a person here, None when nothing was recorded about them."""

@@ -108,14 +108,12 @@ def _targets(
 ) -> list[Event]:
     """What would be erased, what is derived from it left aside. Raises NotFound when there is nothing."""
     from antiphon.model import times
-    from antiphon.views.store import of_person
 
     found: list[Event] = [agent.event(event) for event in events]
     if entity is not None:
         found += agent.history(entity)
     if person is not None:
-        names = agent._pseudonyms(person)
-        places = sorted({place for name in names for place in agent.replica.mentions.find(of_person(name))})
+        places = sorted(agent._about(person))
         found += [agent.replica.reader.event(agent.replica.head_no(no), seq) for no, seq in places]
     if older_than is not None:
         old = agent._older(agent.replica.clock.now_ms() - times.age_ms(older_than))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from antiphon.cli import show as out
+from antiphon.cli.plugged import own_domains
 from antiphon.model import errors
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Session:
         from antiphon.home import Home
 
         with wrong_use():
-            return Home.open(self.folder, passphrase=self.passphrase(), background=background)
+            return Home.open(self.folder, passphrase=self.passphrase(), background=background, domains=own_domains())
 
     def place(self) -> Path:
         """Where the home is, whether it exists or not."""
@@ -89,7 +90,9 @@ class Session:
             if fleet_file.exists() and not home.names():
                 from antiphon.fleet import Fleet
 
-                fleet = stack.enter_context(Fleet.open(home.folder, passphrase=self.passphrase()))
+                fleet = stack.enter_context(
+                    Fleet.open(home.folder, passphrase=self.passphrase(), domains=own_domains())
+                )
                 with wrong_use():
                     found = fleet.agent(self.choose(home, fleet.names()))
                 with translated(fleet_file):

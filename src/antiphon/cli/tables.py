@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from antiphon.cli import show as out
+from antiphon.cli.plugged import own_domains
 from antiphon.cli.session import Session, verb
 from antiphon.model import errors
 
@@ -33,7 +34,8 @@ def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
     from antiphon.home import BUILT_IN
     from antiphon.views.domain import Registry
 
-    registry = Registry(BUILT_IN)
+    own = own_domains()
+    registry = Registry([*(one for one in BUILT_IN if one.name not in {each.name for each in own}), *own])
     if ddl is not None and ddl not in ENGINES:
         raise errors.InvalidInput(f"no engine here speaks {out.one_line(ddl)} yet; there are {', '.join(ENGINES)}")
     chosen = list(registry.tables.values()) if name is None else [registry.table(name)]

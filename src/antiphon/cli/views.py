@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,9 @@ from antiphon.model.text import counted, entity_text, event_text, id_text
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
+
+REJECTIONS_MAX: Final = 1_000_000
+"""So many are looked through for those that the agent may read."""
 
 
 @verb("views", short_help="Show which version the tables are of, and what is behind.")
@@ -81,7 +84,8 @@ def rejections(session: Session, *, table: str | None, limit: int) -> int:
     with session.agent() as agent:
         if table is not None:
             agent.replica.registry.table(table)
-        found = [_shown(agent, one) for one in agent.replica.rejections.list(table=table, limit=limit)]
+        listed = agent.replica.rejections.list(table=table, limit=REJECTIONS_MAX)
+        found = [_shown(agent, one) for one in listed if may_read(agent, one[2], one[3])][:limit]
     if session.as_json:
         out.emit_list(found)
         return 0
@@ -96,6 +100,18 @@ def rejections(session: Session, *, table: str | None, limit: int) -> int:
         for row in rows:
             print("\t".join(row))
     return 0
+
+
+def may_read(agent: Agent, no: int, seq: int) -> bool:
+    """What is said of an event quotes it: what another agent of the file keeps private is not for this one."""
+    from antiphon.log.store import LogRole
+    from antiphon.model.event import Scope
+
+    head = agent.replica.head_no(no)
+    if head.role not in (LogRole.OWN, LogRole.PAST) or id_text(head.owner) in (agent.id, agent.principal):
+        return True
+    header = agent.replica.reader.header(head, seq)
+    return header is not None and header.scope == Scope.PUBLIC
 
 
 def _shown(agent: Agent, one: tuple[str, bytes, int, int, str, str]) -> dict[str, Any]:

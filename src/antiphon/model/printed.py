@@ -73,8 +73,10 @@ def check_text(check: Check) -> str:
 def derived_text(derived: Derived) -> str:
     """What a column that nobody writes is made of."""
     if derived.of:
-        sign = " / " if derived.function == "ratio" else " × "
-        return sign.join(derived.of)
+        one, other = derived.of
+        if derived.function == "beta":
+            return f"(1 + {one}) / (2 + {one} + {other})"
+        return f"{one} / {other}" if derived.function == "ratio" else f"{one} × {other}"
     what = f"{derived.table}.{derived.column}" if derived.column else f"rows of {derived.table}"
     where = "".join(f", where {name} is {_value(value)}" for name, value in derived.where)
     return f"{derived.function} of {what} by {', '.join(derived.match)}{where}"
@@ -106,11 +108,13 @@ def notes_of(table: Table, column: Column) -> list[str]:
     if column.held:
         notes.append("held by the log")
     if table.home == column.name:
-        notes.append("the home that decides")
+        notes.append("names the home")
     return notes
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "null"
     return msgspec.json.encode(value).decode() if isinstance(value, str | bool | list | dict | tuple) else str(value)
 
 

@@ -195,6 +195,11 @@ class Index(msgspec.Struct, frozen=True, omit_defaults=True):
         value = self.where[1]
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
+    def name_in(self, table: str) -> str:
+        """What engines call the index over this table's rows; engines keep such names with those of tables."""
+        name = "_".join([table, *self.columns])
+        return name if self.where is None else f"{name}_where_{self.where[0]}"
+
 
 class FullText(msgspec.Struct, frozen=True):
     """Full text over a text column, with the author's name, the date and the tags in the same text."""

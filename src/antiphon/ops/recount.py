@@ -15,7 +15,7 @@ from antiphon.model.table import Column, Rollup, Table, Type
 from antiphon.model.values import from_units, key_of
 from antiphon.views.domain import Registry
 from antiphon.views.figures import Figures
-from antiphon.views.rollups import ROWS, bucket_of, whole
+from antiphon.views.rollups import ROWS, bucket_of, whole, within_64_bits
 from antiphon.views.store import StoredRow
 
 BUCKETS_MAX: Final = 200_000
@@ -110,6 +110,7 @@ def _add(found: dict[str, Any], source: Table, rollup: Rollup, values: Mapping[s
             found[measure.name] = value if known is None else pick(known, value)
             continue
         mean = measure.function == "mean"
-        found[f"{measure.name}_sum" if mean else measure.name] += whole(source.column(measure.column), value)
+        name = f"{measure.name}_sum" if mean else measure.name
+        found[name] = within_64_bits(found[name] + whole(source.column(measure.column), value))
         if mean:
             found[f"{measure.name}_count"] += 1

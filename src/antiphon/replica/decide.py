@@ -187,7 +187,8 @@ def _answer_one(replica: Replica, no: int, seq: int, *, reason: str | None = Non
         refusal = kinds.RequestRefused(answer)
         draft = Draft(kinds.REQUEST_REFUSED, encode_body(refusal), entity=event.entity, about=event.header.about)
         draft.scope, draft.circle = event.header.scope, event.header.circle
-        draft.refs = (_ref(replica, Role.CAUSE, event),)
+        # the reason may repeat what the request says: who forgets the request forgets that too
+        draft.refs = tuple(_ref(replica, role, event) for role in (Role.SOURCE, Role.CAUSE))
         return _record(replica, home.id, event, draft, None)
     return _record(replica, home.id, event, *answer)
 

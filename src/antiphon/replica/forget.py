@@ -156,12 +156,13 @@ def _entities_of(replica: Replica, event: Event) -> set[bytes]:
 def _kept(replica: Replica, entities: set[bytes]) -> list[Place]:
     """What else is recorded about the entities that the forgotten spoke of: it was not asked for, and shows again."""
     heads = {head.no: head for head in replica.heads()}
+    tables = [table for table in replica.registry.tables.values() if table.is_of_entities]
     left: list[tuple[bytes, int, bool]] = []
     for entity in sorted(entities):
         places = replica.mentions.find(of_entity(entity))
         count = sum(replica.writing_reader.header(heads[no], seq) is not None for no, seq in places)
         if count:
-            shown = any(replica.tables.row(table, entity) for table in replica.registry.tables.values())
+            shown = any(replica.tables.row(table, entity) for table in tables)
             left.append((entity, count, shown))
     found = []
     for entity, count, shown in left[:ENTITIES_NAMED_MAX]:

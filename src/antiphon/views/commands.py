@@ -163,12 +163,18 @@ def check(draft: Draft) -> None:
 
 def convert(kind: Kind, body: Any) -> Any:
     """A body as its kind's structure, from that structure or a plain map. Raises InvalidInput."""
-    if isinstance(body, kind.body):
-        try:
-            return msgspec.convert(msgspec.to_builtins(body, builtin_types=(bytes,)), kind.body)
-        except (msgspec.ValidationError, TypeError) as error:
-            raise InvalidInput(f"this {kind.name} does not fit its kind: {error}") from None
     try:
-        return msgspec.convert(body, kind.body)
+        if isinstance(body, kind.body):
+            return msgspec.convert(msgspec.to_builtins(body, builtin_types=(bytes,)), kind.body)
+        made: Any = msgspec.convert(body, kind.body)
+    except RecursionError:
+        raise InvalidInput(f"this {kind.name} does not fit its kind: it nests too deep to be looked at") from None
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidInput(f"this {kind.name} does not fit its kind: {error}") from None
+    if isinstance(body, Mapping):
+        known = getattr(kind.body, "__struct_encode_fields__", None)
+        unknown = [] if known is None else [name for name in body if name not in known]
+        if unknown:  # what nothing reads would be lost without a word
+            names = ", ".join(known or ()) or "none"
+            raise InvalidInput(f"this {kind.name} has no field {unknown[0]!r:.80}; it has {names}")
+    return made

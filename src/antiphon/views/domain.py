@@ -104,6 +104,8 @@ class Kind(msgspec.Struct, frozen=True):
             for old in range(version, self.version):
                 plain = self.upcasters[old](plain)
             return msgspec.convert(plain, self.body)
+        except RecursionError:
+            raise Rejected(f"the body of this {self.name} (version {version}) nests too deep") from None
         except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, UnicodeError) as error:
             raise Rejected(f"the body of this {self.name} (version {version}) does not fit its kind: {error}") from None
 
@@ -382,6 +384,9 @@ class Registry:
 
     def _join(self, table: Table) -> None:
         """Checks what a table says of others. Raises InvalidInput, naming the column and the reason."""
+        for named in (f"{table.name}_key", *(index.name_in(table.name) for index in table.indexes)):
+            if named in self.tables:
+                raise InvalidInput(f"table {named!r} has the name of an index of {table.name!r}: choose another")
         for column in table.columns:
             said = f"table {table.name!r}: column {column.name!r}"
             if column.references is not None:

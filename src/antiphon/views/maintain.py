@@ -111,9 +111,9 @@ class Views(ComputedRows):
                 quick = batch.quick.get(table.name, 0)
                 if quick == FRESH and batch.strict:  # nothing can have been said of an id that is made just now
                     quick = MINTED
+                if header.scope == Scope.PRIVATE if table.shared else batch.foreign:
+                    continue
                 if (quick == MINTED and created) or quick == NATURAL:
-                    if header.scope == Scope.PRIVATE if table.shared else batch.foreign:
-                        continue
                     recorded = header.hlc >> 16
                     occurred = header.occurred
                     time_ms = recorded if occurred is None else occurred

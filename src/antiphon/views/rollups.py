@@ -65,6 +65,13 @@ def whole(column: Column, value: Any) -> int:
     return round(value * MILLIONTHS) if column.type == Type.REAL else int(value)
 
 
+def within_64_bits(total: int) -> int:
+    """A sum as 64 bits hold it. Past them it wraps around: what is taken out again still leaves what was there, so it
+    stays a function of the rows, and no row can make a sum that cannot be kept.
+    """
+    return (total + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def bucket_of(rollup: Rollup, row: Mapping[str, Any]) -> int:
     """The start of the bucket that a row is in."""
     time: int = row[rollup.time]

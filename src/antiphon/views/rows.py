@@ -16,7 +16,7 @@ from antiphon.model.table import Merge, Table
 from antiphon.model.text import EntityIds
 from antiphon.model.values import canonical, key_values
 from antiphon.views.batch import RowKey
-from antiphon.views.domain import Op, Registry, Write
+from antiphon.views.domain import AssertRow, Op, Registry, Write
 from antiphon.views.figures import Figures, FigureStore
 from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, union
 from antiphon.views.state import FileState
@@ -223,10 +223,14 @@ class ComputedRows:
         try:
             value = kind.read(event.body, event.header.kind_version)
             folds = self._registry.folds.get(event.kind, ())
-            found = [write for fold in folds for write in fold(event, value)]
-            head = self._head_of(event.log)
+            head, scope = self._head_of(event.log), event.header.scope
             foreign = self._shared_only(LogRole.OWN if head is None else head.role)
-            return list(self._written(found, event.header.scope, foreign=foreign))
+            found: list[Write] = []
+            for fold in folds:
+                if type(fold) is AssertRow and (scope == Scope.PRIVATE if fold.table.shared else foreign):
+                    continue  # what it would make is for nobody here, a fault in it too
+                found += fold(event, value)
+            return list(self._written(found, scope, foreign=foreign))
         except Exception:  # noqa: BLE001  # whatever a fold raises, the event stays in the log and out of the rows
             return []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from antiphon import Agent, Fleet, InvalidInput
+from antiphon import Agent, Fleet, InvalidInput, NotFound
 from antiphon.domains.network import NETWORK, bodies
 from antiphon.domains.network.commands import Network
 from antiphon.domains.network.ids import circle_of, field_id, pair_of
@@ -405,8 +405,10 @@ def test_no_agent_raises_the_trust_in_itself(three: Three) -> None:
 
 def test_nobody_marks_anothers_stream_or_tells_where_a_spore_went(three: Three) -> None:
     noted, spore = three.ada.note("woke"), three.ada.create_spore("x y z")
-    with pytest.raises(InvalidInput, match="written by its author alone"):
+    with pytest.raises(NotFound, match="consciousness_stream"):
         three.bob.synchronize([noted.entity or ""])
+    with pytest.raises(InvalidInput, match="written by its author alone"):
+        three.agents[1].record("stream.synchronized", {"entries": [parse_entity(noted.entity or "")]})
     key = parse_entity(spore.entity or "")
     forge(three, 1, "spore.propagated", {"spore_id": key, "agent_id": three.c, "from_agent": three.a})
     assert [row["agent_id"] for row in three.rows("spore_hops")] == [three.b]
@@ -487,3 +489,28 @@ def test_the_domain_stands_alone() -> None:
     registry = Registry([NETWORK])
     assert {"field_coherence_1min", "consciousness_hourly", "trust_daily"} <= registry.tables.keys()
     assert all(kind.name in registry.folds for kind in NETWORK.kinds)
+
+
+def test_what_is_said_of_nothing_is_refused(three: Three) -> None:
+    ghost, spoken = three.ada.note("woke").entity or "", three.ada.send(three.ids[1], "at noon").entity or ""
+    before = sum(len(list(agent.log())) for agent in three.agents)
+    for say, words in (
+        (lambda: three.bob.send(three.ids[0], "yes", reply_to=ghost), "messages.reply_to"),
+        (lambda: three.cyd.send(three.ids[0], "yes", reply_to=spoken), "messages.reply_to"),
+        (lambda: three.bob.post("t", "yes", reply_to=spoken), "topic_messages.reply_to"),
+        (lambda: three.bob.propagate(ghost, from_agent=three.ids[0]), "spore_hops.spore_id"),
+        (lambda: three.ada.synchronize([spoken]), "consciousness_stream.id"),
+        (lambda: three.ada.withdraw(ghost), "topic_messages.message_id"),
+    ):
+        with pytest.raises(NotFound, match=words):
+            say()
+    assert sum(len(list(agent.log())) for agent in three.agents) == before
+    three.ada.withdraw(spoken)
+    with pytest.raises(NotFound):
+        three.ada.withdraw(spoken)
+
+
+def test_a_profile_begins_with_a_heartbeat(three: Three) -> None:
+    three.ada.enlist("Alpha-7")
+    row = three.only("agents")
+    assert row["last_heartbeat"] == row["created_at"] == START

@@ -10,10 +10,11 @@ from antiphon import Agent, Fleet, InvalidInput, LimitExceeded, NotFound
 from antiphon.domains.wisdom import INSIGHTS, WISDOM, WISDOM_CRYSTALS, Wisdom
 from antiphon.domains.wisdom.declare import VECTOR_SIZE
 from antiphon.home import default_folder
-from antiphon.model.event import Scope
+from antiphon.model.event import NEW, Draft, Scope, encode_body
 from antiphon.model.places import FOREVER
 from antiphon.model.table import Table, Type
 from antiphon.model.text import parse_entity, parse_id
+from antiphon.replica.commit import Batch
 
 NOWHERE = "01890000-0000-7000-8000-000000000000"
 
@@ -152,6 +153,12 @@ def test_the_declarations_are_the_designs() -> None:
     assert tables["insights"].column("vector").type == Type.VECTOR
 
 
+def forge(agent: Agent, kind: str, body: dict[str, Any]) -> None:
+    """Records what no command would, straight into an agent's log."""
+    draft = Draft(kind, encode_body(body), entity=NEW, scope=Scope.PUBLIC)
+    agent.replica.commit(Batch(agent.log_id, [draft], [None]))
+
+
 def test_an_agent_changes_its_own_profile_and_votes_for_itself_alone(agents: list[Agent]) -> None:
     """Whose row it is follows from whose log it is; a body that names another agent changes nothing."""
     from antiphon.domains.tasks import TASK_VOTES, Tasks
@@ -159,10 +166,12 @@ def test_an_agent_changes_its_own_profile_and_votes_for_itself_alone(agents: lis
     ada, bob = (parse_id(agent.id) for agent in agents[:2])
     agents[0].record("agent.enlisted", {"codename": "Alpha-7", "role": "scout"}, scope=Scope.PUBLIC)
     agents[1].record("agent.enlisted", {"codename": "Zeta", "role": "scout"}, scope=Scope.PUBLIC)
-    agents[1].record("agent.changed", {"codename": "Mallory", "id": ada, "agent": ada}, scope=Scope.PUBLIC)
+    forge(agents[1], "agent.changed", {"codename": "Mallory", "id": ada, "agent": ada})
     task = parse_entity(Tasks(agents[0]).create("x").entity or "")
     body = {"task": task, "vote": 1, "agent_id": ada, "agent": ada}
-    agents[1].record("task.voted", body, scope=Scope.PUBLIC)
+    with pytest.raises(InvalidInput, match=r"task\.voted has no field 'agent_id'; it has task, vote, reason"):
+        agents[1].record("task.voted", body, scope=Scope.PUBLIC)
+    forge(agents[1], "task.voted", body)
     tables = agents[0].replica.tables
     profiles = tables.select(agents[0].replica.registry.table("agents"), {}, order="n")
     assert {found.values["id"]: found.values["codename"] for found in profiles} == {ada: "Alpha-7", bob: "Mallory"}

@@ -14,7 +14,7 @@ from typing import Any, Final
 from antiphon.domains.network import agents, bodies, exchange, fields
 from antiphon.domains.network.figures import NetworkFigures
 from antiphon.domains.network.ids import circle_of, field_id
-from antiphon.model.errors import InvalidInput
+from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Scope
 from antiphon.model.text import id_text, parse_entity, parse_id
 from antiphon.model.times import Time
@@ -91,7 +91,8 @@ class Network(NetworkFigures):
 
     def synchronize(self, entries: Sequence[str]) -> Receipt:
         """Marks things of the stream as passed on."""
-        return self._recorder.record(agents.SYNCHRONIZED, {"entries": [parse_entity(entry) for entry in entries]})
+        keys = [self._must_be("consciousness_stream", "id", entry) for entry in entries]
+        return self._recorder.record(agents.SYNCHRONIZED, {"entries": keys})
 
     def waiting(self, *, limit: int = 1_000) -> Sequence[Mapping[str, Any]]:
         """What of the stream is not passed on yet, oldest first."""
@@ -120,24 +121,24 @@ class Network(NetworkFigures):
     ) -> Receipt:
         """A message to one agent, for the two alone."""
         named = self._peer(recipient)
-        body = {"recipient": named, "content": content, **_reply(reply_to), "metadata": metadata}
+        body = {"recipient": named, "content": content, **self._reply("messages", reply_to), "metadata": metadata}
         return self._recorder.record(exchange.SENT, body, **self._between(named))
 
     def post(
         self, topic: str, content: str, *, reply_to: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Receipt:
         """A message to a topic, for everyone."""
-        return self._public(
-            exchange.POSTED, {"topic": topic, "content": content, **_reply(reply_to), "metadata": metadata}
-        )
+        reply = self._reply("topic_messages", reply_to)
+        return self._public(exchange.POSTED, {"topic": topic, "content": content, **reply, "metadata": metadata})
 
     def withdraw(self, message: str) -> Receipt:
-        """Takes back a message of the agent's own."""
+        """Takes back a message of the agent's own. Raises NotFound when it is not there, or is no longer."""
         key = parse_entity(message)
         direct = self._recorder.table("messages").get(key)
         if direct is not None:
             scope = self._between(direct["recipient"])
             return self._recorder.record(exchange.WITHDRAWN, {}, entity=message, **scope)
+        self._must_be("topic_messages", "message_id", message)
         return self._recorder.record(exchange.POST_WITHDRAWN, {}, entity=message, scope=Scope.PUBLIC)
 
     def subscribe(self, topic: str) -> Receipt:
@@ -205,7 +206,8 @@ class Network(NetworkFigures):
     def propagate(self, spore: str, *, from_agent: str, hop: int = 1, resonance: float | None = None) -> Receipt:
         """Says that a spore has reached the agent: from whom, and after how many hops."""
         said = {
-            "spore_id": parse_entity(spore), "from_agent": self._peer(from_agent), "hop": hop, "resonance": resonance,
+            "spore_id": self._must_be("spores", "spore_hops.spore_id", spore), "from_agent": self._peer(from_agent),
+            "hop": hop, "resonance": resonance,
         }  # fmt: skip
         return self._public(fields.SPORE_PROPAGATED, said)
 
@@ -252,9 +254,16 @@ class Network(NetworkFigures):
     def _newest(self, table: str, **equal: Any) -> Iterator[Mapping[str, Any]]:
         return self._recorder.table(table).every(equal, order="sent_at", descending=True)
 
+    def _reply(self, table: str, message: str | None) -> dict[str, Any]:
+        return {} if message is None else {"reply_to": self._must_be(table, "reply_to", message)}
 
-def _reply(message: str | None) -> dict[str, Any]:
-    return {} if message is None else {"reply_to": parse_entity(message)}
+    def _must_be(self, table: str, column: str, entity: str) -> bytes:
+        """The key of a row that this agent may read. Raises NotFound: what is said of nothing would be lost."""
+        key = parse_entity(entity)
+        if self._recorder.table(table).get(key) is None:
+            where = column if "." in column else f"{table}.{column}"
+            raise NotFound(f"{where}: there is no {entity} in {table} here, or not for this agent to see")
+        return key
 
 
 def _known(body: type, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,12 @@ _FOLDS: Final[dict[str, tuple[type, tuple[Fold, ...]]]] = {
     ),
     agents.ENLISTED: (
         bodies.Enlisted,
-        (AssertRow(agents.AGENTS, **_columns(agents.AGENTS, bodies.Enlisted, id="@author", created_at="@time")),),
+        (
+            AssertRow(
+                agents.AGENTS,
+                **_columns(agents.AGENTS, bodies.Enlisted, id="@author", created_at="@time", last_heartbeat="@time"),
+            ),
+        ),
     ),
     agents.CHANGED: (
         bodies.Changed,

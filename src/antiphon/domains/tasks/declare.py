@@ -118,6 +118,7 @@ TASK_VOTES: Final = Table(
     indexes=(Index(("agent_id",)),),
     shared=True,
     access=READ_ALL,
+    places=Places(relational=Relational(hash=("task_id",), partitions=16)),
     doc="One vote an agent and task.",
 )
 
@@ -141,7 +142,9 @@ TASK_COMMENTS: Final = Table(
     indexes=(Index(("task_id", "created_at")), Index(("parent_comment_id",))),
     shared=True,
     access=READ_ALL,
-    places=Places(search=Search(analyzers=(("content", "english"),))),
+    places=Places(
+        relational=Relational(hash=("id",), partitions=16), search=Search(analyzers=(("content", "english"),))
+    ),
     doc="What agents say about tasks, in threads.",
 )  # fmt: skip
 
@@ -156,6 +159,7 @@ TASK_COMMENT_VOTES: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
+    places=Places(relational=Relational(hash=("comment_id",), partitions=16)),
     doc="One vote an agent and comment.",
 )
 
@@ -177,6 +181,7 @@ TASK_REWARDS: Final = Table(
     access=parties("decided_by", "agent_id"),
     home="home",
     shard=("agent_id",),
+    places=Places(relational=Relational(hash=("agent_id",), partitions=16)),
     doc="What homes have credited to agents for tasks that were completed.",
 )
 

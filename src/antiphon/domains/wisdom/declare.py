@@ -76,6 +76,7 @@ INSIGHT_ACKNOWLEDGEMENTS: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
+    places=Places(relational=Relational(hash=("insight_id",), partitions=16)),
     doc="To which agents which insight rings true.",
 )
 
@@ -120,6 +121,7 @@ CRYSTAL_ACKNOWLEDGEMENTS: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
+    places=Places(relational=Relational(hash=("crystal_id",), partitions=16)),
     doc="To which agents which crystal rings true.",
 )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from antiphon.engines.sqlite.codec import from_stored, is_converted, to_stored
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.model.declared import GENERATION
 from antiphon.model.table import Column, Table
-from antiphon.views.rollups import whole
+from antiphon.views.rollups import whole, within_64_bits
+
+_HALF: Final = 1 << 62
+"""Two numbers below it add up to one that SQLite can keep."""
 
 
 class SqliteFigures:
@@ -22,13 +25,39 @@ class SqliteFigures:
     def change(self, table: Table, key: bytes, *, add: Mapping[str, int], put: Mapping[str, Any]) -> bool:
         if not self._tables.exists(table):
             return False
-        terms = [f'"{name}"=coalesce("{name}",0)+?' for name in add] + [f'"{name}"=?' for name in put]
-        values = [*add.values(), *(to_stored(table.column(name), value) for name, value in put.items())]
-        if not terms:
+        if not add and not put:
             return self._tables.row(table, key) is not None
+        terms = [f'"{name}"=coalesce("{name}",0)+?' for name in add] + [f'"{name}"=?' for name in put]
+        values = [to_stored(table.column(name), value) for name, value in put.items()]
         where, parts = self._tables.where_key(table, key)
-        self._file.writer.execute(f'UPDATE "{table.name}" SET {", ".join(terms)} WHERE {where}', (*values, *parts))
-        return self._file.writer.changes() > 0
+        writer = self._file.writer
+        if all(-_HALF < by < _HALF for by in add.values()):
+            small = "".join(f' AND coalesce("{name}",0) BETWEEN {-_HALF} AND {_HALF}' for name in add)
+            sql = f'UPDATE "{table.name}" SET {", ".join(terms)} WHERE {where}{small}'
+            writer.execute(sql, (*add.values(), *values, *parts))
+            if writer.changes() > 0:
+                return True
+        return self._change_large(table, where, parts, add, put, values)
+
+    def _change_large(
+        self,
+        table: Table,
+        where: str,
+        parts: Sequence[Any],
+        add: Mapping[str, int],
+        put: Mapping[str, Any],
+        values: Sequence[Any],
+    ) -> bool:
+        """As `change`, where SQLite's own addition would leave the integers."""
+        writer = self._file.writer
+        listed = ", ".join(f'coalesce("{name}",0)' for name in add) or "1"
+        found = writer.execute(f'SELECT {listed} FROM "{table.name}" WHERE {where}', tuple(parts)).fetchone()
+        if found is None:
+            return False
+        sums = [within_64_bits(old + by) for old, by in zip(found, add.values(), strict=False)]
+        terms = ", ".join(f'"{name}"=?' for name in (*add, *put))
+        writer.execute(f'UPDATE "{table.name}" SET {terms} WHERE {where}', (*sums, *values, *parts))
+        return True
 
     def aggregate(
         self, table: Table, function: str, column: str, equal: Mapping[str, Any], within: tuple[str, int, int] | None
@@ -51,7 +80,7 @@ class SqliteFigures:
         sql = f'SELECT {distinct}"{column}" FROM "{table.name}" WHERE {where} AND "{column}" NOT NULL'
         found = rows(self._file.reader, sql, values)
         listed = [_value(of, row[0]) for row in found]
-        return sorted(listed) if function == "set" else sum(whole(of, value) for value in listed)
+        return sorted(listed) if function == "set" else within_64_bits(sum(whole(of, value) for value in listed))
 
     def fill(self, table: Table, column: Column, value: Any) -> None:
         if self._tables.exists(table):

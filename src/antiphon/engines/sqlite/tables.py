@@ -54,8 +54,7 @@ def ddl(table: Table) -> list[str]:
 
 def index_name(table: Table, index: Index) -> str:
     """What a declared index is called in the file."""
-    name = "_".join([table.name, *index.columns])
-    return name if index.where is None else f"{name}_where_{index.where[0]}"
+    return index.name_in(table.name)
 
 
 def index_where(table: Table, index: Index) -> str:
