@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _BUILDING: Final = "building/"
 _NUMBER: Final = "generation"
+_BATCHES_INDEXED: Final = 4
+"""Batches indexed in one step: more than one step folds, so that indexing catches up as well."""
 
 
 class _Fold:
@@ -214,10 +216,11 @@ class Generations:
                 if building is None or building.fingerprint != replica.registry.fingerprints.get(name):
                     return False
                 fold = self._fold_of(name, building)
-                if self._fold_some(name, building, fold, events_max) or self._index_some(building, fold):
+                self._fold_some(name, building, fold, events_max)
+                if self._is_behind(building) or not self._is_indexed(building, fold):
                     building.fault = ""
                     self._save(name, building)
-                else:
+                else:  # in the transaction that caught up: where others go on writing there is no quieter moment
                     self._swap(name, building, fold)
                     self._folds.pop(name)
                     replica.views.live |= {name}  # before another thread can append
@@ -244,6 +247,13 @@ class Generations:
             if not left:
                 break
         return left < events_max
+
+    def _is_behind(self, building: Building) -> bool:
+        return any(building.cursors.get(head.no, 0) < head.size for head in self.heads())
+
+    def _is_indexed(self, building: Building, fold: _Fold) -> bool:
+        """Indexes some batches of rows for full text; whether none is left."""
+        return any(not self._index_some(building, fold) for _ in range(_BATCHES_INDEXED))
 
     def heads(self) -> list[LogHead]:
         """The logs that are folded, by number."""

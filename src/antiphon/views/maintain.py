@@ -105,6 +105,7 @@ class Views(ComputedRows):
         created: bool,
     ) -> None:
         writes: list[Write] = []
+        unseen, seen = "", False
         for fold in folds:
             if type(fold) is AssertRow:
                 table = fold.table
@@ -112,6 +113,7 @@ class Views(ComputedRows):
                 if quick == FRESH and batch.strict:  # nothing can have been said of an id that is made just now
                     quick = MINTED
                 if header.scope == Scope.PRIVATE if table.shared else batch.foreign:
+                    unseen = table.name
                     continue
                 if (quick == MINTED and created) or quick == NATURAL:
                     recorded = header.hlc >> 16
@@ -130,11 +132,20 @@ class Views(ComputedRows):
                         state.next_row[table.name] = n + 1
                         new = batch.minted if quick == MINTED else batch.natural
                         batch.add(new, table.name, (n, head.no, seq, *fits))
+                        seen = True
                         continue
             elif type(fold) is OnlyWith and getattr(value, fold.field) is None:
                 continue
             event = Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc), head.owner)
-            writes += self._written(fold(event, value), header.scope, foreign=batch.foreign)
+            made = list(fold(event, value))
+            writes += self._written(made, header.scope, foreign=batch.foreign)
+            unseen = made[0].table if made and not writes else unseen
+        if batch.strict and unseen and not seen and not writes:
+            raise InvalidInput(
+                f"a private {header.kind} would change nothing: {unseen} is shared, and folds no private events. "
+                "Record it with scope=Scope.PUBLIC",
+                kind=header.kind,
+            )
         for write in writes:
             self._touch(batch, write, header, head, seq, created=created)
 

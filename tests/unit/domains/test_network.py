@@ -416,8 +416,9 @@ def test_nobody_marks_anothers_stream_or_tells_where_a_spore_went(three: Three) 
     assert three.only("morphic_fields")["field_id"] == field_id("spiral")
 
 
-def test_private_events_do_not_come_into_shared_tables(three: Three) -> None:
-    three.agents[0].record("message.posted", {"topic": "t", "content": "to myself"})
+def test_private_events_that_would_change_nothing_are_refused(three: Three) -> None:
+    with pytest.raises(InvalidInput, match="topic_messages is shared, and folds no private events"):
+        three.agents[0].record("message.posted", {"topic": "t", "content": "to myself"})
     assert three.rows("topic_messages") == []
 
 

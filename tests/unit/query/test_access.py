@@ -174,7 +174,8 @@ def test_a_private_event_is_in_no_shared_table(agents: tuple[Agent, ...]) -> Non
 
     red, green, _ = agents
     before = len(green.table("posts").select())
-    red.record("post.said", Said("private"))
+    with pytest.raises(InvalidInput, match="posts is shared"):
+        red.record("post.said", Said("private"))
     assert len(green.table("posts").select()) == before
 
 
