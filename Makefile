@@ -57,10 +57,10 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff format .
 
 sim: $(READY) ## the simulation with one seed: make sim SEED=7
-	@ANTIPHON_SIM_SEED=$(SEED) ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest tests/simulation $(ARGS)
+	@ANTIPHON_SIM_SEED=$(SEED) ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/simulation $(ARGS)
 
 engines: $(READY) ## the contract suites, against every engine that is there
-	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest tests/contracts $(ARGS)
+	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -m "not slow" tests/contracts $(ARGS)
 
 bench: $(READY) ## every figure beside its baseline (ARGS="NAME --json" for one)
 	@$(BIN)/python -m bench $(ARGS)
