@@ -19,12 +19,14 @@ from antiphon.model.errors import AntiphonError, Conflict
 from antiphon.model.event import Scope
 from antiphon.model.places import DAY_MS
 from antiphon.model.text import parse_id
+from antiphon.world.clock import sleep_ms
 
 REGION: Final = "chitchat"
 WELL: Final = 6
 """From this rating on, of 10, a conversation counts as gone well."""
 SHOWN: Final = 5
 _COMMIT_MEETINGS: Final = 512
+_PAUSE_MS: Final = 20
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
@@ -139,6 +141,7 @@ def rebuild(fleet: Fleet, found: Society, before: dict[str, list[str]], person: 
         while not done.is_set():
             agent.remember(f"thought {found.rebuilt_beside} while the tables were made anew")
             found.rebuilt_beside += 1
+            sleep_ms(_PAUSE_MS)
 
     start = clock.monotonic_ms()
     writer = threading.Thread(target=go_on)
