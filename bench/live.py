@@ -78,13 +78,13 @@ def subscribe(home: Path, events: int) -> None:
         lags: list[float] = []  # noqa: RUF012  # there is one of it
         counting = False
 
-        def apply(self, epoch: int, changes: list[Change]) -> None:  # type: ignore[override]
+        def apply(self, epoch: int, changes: list[Change]) -> None:  # type: ignore[override]  # a list, as it is called
             super().apply(epoch, changes)
             if self.counting:
                 now = time()
                 self.lags += [now - change.row["weight"] for change in changes if change.row is not None]
 
-        def prepare(self, tables: list[Table]) -> None:  # type: ignore[override]
+        def prepare(self, tables: list[Table]) -> None:  # type: ignore[override]  # a list, as it is called
             super().prepare(tables)
 
     sink = Seen()

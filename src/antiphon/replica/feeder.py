@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -34,7 +35,7 @@ def state_of(record: FollowerRecord) -> str:
     return "retrying" if running and record.failures else record.state
 
 
-class Feeder:
+class Feeder(ABC):
     """Feeds one engine from one file. Threads may share it; they take turns."""
 
     def __init__(self, replica: Stored, sink: Fenced, record: FollowerRecord, feed: Feed, *, save_ms: float) -> None:
@@ -79,9 +80,9 @@ class Feeder:
         """How many rows or events it has delivered."""
         return self._record.delivered
 
+    @abstractmethod
     def lag(self) -> Lag:
         """How far the engine is behind."""
-        raise NotImplementedError  # pragma: no cover
 
     def letters(self) -> list[tuple[str, bytes, str]]:
         """(table, key, reason) of what its engine refuses, up to LETTERS_MAX."""
@@ -191,14 +192,16 @@ class Feeder:
                 return known
         raise Unavailable(f"{self.name}: others are taking the engine over at the same time")
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027  # most have nothing to prepare
         """What the engine needs before it is fed."""
 
+    @abstractmethod
     def _resume(self, *, goes_on: bool, is_new: bool) -> None:
-        raise NotImplementedError  # pragma: no cover
+        """Takes up where it was, or from the beginning."""
 
+    @abstractmethod
     def _deliver(self) -> int:
-        raise NotImplementedError  # pragma: no cover
+        """Delivers one batch; how many rows or events it had."""
 
     # -- what went wrong -----------------------------------------------------------------------------------------
 
@@ -280,5 +283,5 @@ class Feeder:
             self._refused, self._settled, self._dirty = {}, set(), False
             self._saved_ms = self._replica.clock.monotonic_ms()
 
-    def _keep(self) -> None:
+    def _keep(self) -> None:  # noqa: B027  # most keep nothing else
         """What else is to be kept, in the same transaction."""
