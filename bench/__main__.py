@@ -16,10 +16,12 @@ BENCHMARKS = {
     "read": "P6: one row, one event",
     "start": "P13: import, open, help",
     "size": "P14: bytes on disk",
+    "network": "messages a second; P1 in a home with all domains",
     "links": "P4: connections formed",
     "coherence": "P5: coherence of a field",
     "register": "P3: agents registered, verified",
     "tables": "folding: refold, what others wrote, one more table",
+    "board": "the first hundred of 100,000 tasks, by rank",
     "live": "P2: from a commit to a subscriber in another process",
 }
 _MODULES = {"read": "point_read"}

@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from antiphon.engines.sqlite.tables import ddl
+from antiphon.model import limits
 from antiphon.model.table import Table
 
 
@@ -24,7 +25,7 @@ class Bare:
         run("PRAGMA aegis_algorithm='aegis-256'")
         run(f"PRAGMA key='raw:{os.urandom(32).hex()}'")
         run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY")
-        run("PRAGMA cache_size=-16000; PRAGMA foreign_keys=OFF")
+        run(f"PRAGMA cache_size=-16000; PRAGMA foreign_keys=OFF; PRAGMA wal_autocheckpoint={limits.WAL_PAGES_MAX}")
         run("CREATE TABLE events(seq INTEGER PRIMARY KEY, event BLOB NOT NULL)")
         self._insert = None
         if table is not None:

@@ -55,7 +55,7 @@ def _remember_indexed(agent: Agent, some: list[str]) -> None:
         pass
 
 
-class _Setting:
+class Setting:
     """One agent with its domain, and the bare file that writes the same."""
 
     def __init__(self, folder: Path, name: str, domain: Domain | None, table: Table | None, write: Write) -> None:
@@ -234,7 +234,7 @@ def run(size: Size) -> Iterator[Figure]:
 
 
 def _one_view(folder: Path, size: Size) -> Iterator[Figure]:
-    setting = _Setting(folder, "plain", PLAIN, PLAIN.tables[0], _noted("plain.noted"))
+    setting = Setting(folder, "plain", PLAIN, PLAIN.tables[0], _noted("plain.noted"))
     other = _Eventsourcing(folder / "eventsourcing.db", setting._events)
     public = _Application(folder / "application.db", setting.words)
     about = {"event_bytes": round(setting.event_bytes)}
@@ -294,7 +294,7 @@ def _others(folder: Path, size: Size) -> Iterator[Figure]:
         ("memories, everything on", None, MEMORIES, _remember_indexed),
     ]
     for at, (title, domain, table, write) in enumerate(settings):
-        setting = _Setting(folder, f"other{at}", domain, table, write)
+        setting = Setting(folder, f"other{at}", domain, table, write)
         for batch, whole, _, _ in _batches(size):
             events = max(batch, whole // 2)
             found = alternate(

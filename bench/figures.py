@@ -96,18 +96,23 @@ def shown(value: float | None) -> str:
 
 
 def as_table(figures: Sequence[Figure]) -> Any:
-    """The figures as a table for a terminal."""
+    """The figures for a terminal of 80 columns or more: beneath a figure its target, beneath its value the spread."""
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=None, header_style="bold", pad_edge=False)
-    for column in ("figure", "value", "min to max", "unit", "baseline", "ratio", "target", ""):
-        table.add_column(column, justify="right" if column in ("value", "baseline", "ratio") else "left")
+    table = Table(box=SIMPLE, header_style="bold", pad_edge=False)
+    table.add_column("figure", ratio=1)
+    for column in ("value", "baseline", ""):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in figures:
-        spread = f"{shown(one.runs.get('min'))} to {shown(one.runs.get('max'))}" if one.runs["count"] > 1 else ""
-        verdict = Text("–") if one.met is None else Text("met", "green") if one.met else Text("missed", "red")
+        spread = f"\n{shown(one.runs.get('min'))} to {shown(one.runs.get('max'))}" if one.runs["count"] > 1 else ""
+        verdict = Text("") if one.met is None else Text("met", "green") if one.met else Text("missed", "red")
         table.add_row(
-            one.name, shown(one.value), spread, one.unit, shown(one.baseline), shown(one.ratio), one.target, verdict
+            Text(one.name).append("" if one.met is None else f"\ntarget {one.target}", "dim"),
+            Text(f"{shown(one.value)} {one.unit}".replace(" /s", "/s")).append(spread, "dim"),
+            Text(shown(one.baseline)).append("" if one.ratio is None else f"\n{shown(one.ratio)}×", "dim"),
+            verdict,
         )
     return table
 

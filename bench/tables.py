@@ -6,6 +6,7 @@ Baselines are of the same run: for folding, the commit that appended the same ev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -18,11 +19,12 @@ from antiphon.model.table import Column, Index, Table, Type
 from antiphon.replica.enrol import follow_homes
 from antiphon.replica.hear import hear, receive
 from antiphon.views.domain import AssertRow, Kind
+from antiphon.views.feed import OutboxEntry
 from bench.figures import Figure, Size, figure
 from bench.places import Noted, scratch
 from bench.texts import texts
 
-EVENTS, BATCH = 20_000, 1_000
+EVENTS, BATCH, SINGLE = 20_000, 1_000, 400
 DOMAINS = Path(__file__).parents[1] / "src" / "antiphon" / "domains"
 
 
@@ -49,15 +51,14 @@ def _domain(tables: int) -> Domain:
     return Domain("shared", (kind,), made, {kind.name: tuple(AssertRow(table, **said) for table in made)})
 
 
-def _write(agent: Agent, events: int) -> float:
+def _write(agent: Agent, events: int, *, batch: int = BATCH) -> float:
     """Events a second of commits."""
-    words = texts(215)
-    parts = [[next(words) for _ in range(BATCH)] for _ in range(events // BATCH)]
+    words = list(islice(texts(215), events))
     begin = perf_counter()
-    for part in parts:
-        with agent.batch() as batch:
-            for text in part:
-                batch.record("shared.noted", {"text": text, "topic": "x", "weight": 0.5}, scope=Scope.PUBLIC)
+    for at in range(0, events, batch):
+        with agent.batch() as some:
+            for text in words[at : at + batch]:
+                some.record("shared.noted", {"text": text, "topic": "x", "weight": 0.5}, scope=Scope.PUBLIC)
     return events / (perf_counter() - begin)
 
 
@@ -88,8 +89,33 @@ def run(size: Size) -> Iterator[Figure]:
         one_us = [1e6 / one for one in commits[1]]
         yield figure("one more table with an index, an event", "µs", [max(cost, 0.01) for cost in costs], one_us)
         yield figure("the feed, a row", "bytes", feed)
+        for batch in (BATCH, 1):
+            with Agent.create("ada", home=folder / f"feed-{batch}", domains=[_domain(1)]) as agent:
+                found = [
+                    _feeding(agent, batch, size.of(20_000 if batch > 1 else 400, least=batch))
+                    for _ in range(size.rounds)
+                ]
+            spent, whole = zip(*found, strict=True)
+            yield figure(f"writing the feed, an event, batches of {batch:,}", "µs", spent, whole)
     counted = list(_lines())
     yield figure("lines of code a table, kinds, folds and commands included", "lines", counted)
+
+
+def _feeding(agent: Agent, batch: int, events: int) -> tuple[float, float]:
+    """µs an event that go into the feed's entry, and into the whole commit; its page is written with the others."""
+    replica, spent = agent.replica, 0.0
+    write = replica._feed
+
+    def timed(entry: OutboxEntry) -> None:
+        nonlocal spent
+        begin = perf_counter()
+        write(entry)
+        spent += perf_counter() - begin
+
+    replica._feed = timed
+    whole = 1e6 / _write(agent, events, batch=batch)
+    replica._feed = write
+    return spent * 1e6 / events, whole
 
 
 def _heard(agent: Agent, home: Path, events: int) -> float:

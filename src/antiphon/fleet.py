@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ import msgspec
 from antiphon.agent import Agent, Memory, Receipts, Recorded, recall_in
 from antiphon.domains.memory import commands
 from antiphon.engines.sqlite.search import SqliteText
-from antiphon.home import SUFFIX, AgentRecord, Home, add_agent_log, check_name
+from antiphon.home import SUFFIX, Home, check_name
 from antiphon.identity.signing import SigningKey
 from antiphon.knowledge.recall import Question
 from antiphon.log.kinds import SYSTEM_KINDS
@@ -23,12 +23,14 @@ from antiphon.log.verify import Verdict
 from antiphon.model import times
 from antiphon.model.errors import Conflict, InvalidInput, NotFound
 from antiphon.model.event import NEW, Draft, Scope
-from antiphon.model.text import id_text
+from antiphon.model.text import id_text, parse_event, parse_id
 from antiphon.model.times import Time
-from antiphon.replica import enrol, prove
+from antiphon.replica import enrol, granting, prove
 from antiphon.replica import forget as forgetting
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.replica.granting import Granted
+from antiphon.replica.records import AgentRecord, add_agent_log
 from antiphon.views.commands import convert, draft_of
 from antiphon.views.domain import Domain
 
@@ -198,6 +200,51 @@ class Fleet:
         writing.recorded = [
             recorded for appended in self.replica.commit_all(writing.batches()) for recorded in Receipts(appended)
         ]
+
+    # -- grants --------------------------------------------------------------------------------------------------
+
+    def grant(
+        self,
+        agent: str,
+        role: str,
+        *,
+        tables: str | Sequence[str] | None = None,
+        ceiling: int | None = None,
+        by: str | None = None,
+    ) -> Granted:
+        """As `Home.grant`; where agents have principals of their own, `by` names the agent whose principal grants."""
+        if self._shared is None:
+            return self._home.grant(agent, role, tables=tables, ceiling=ceiling)
+        raw = self._shared.file.get(f"agent/{agent}")
+        named = parse_id(agent) if raw is None else msgspec.msgpack.decode(raw, type=AgentRecord).agent
+        return granting.give(
+            self._shared, self._principal_log(by), agent=named, role=role, tables=tables, ceiling=ceiling
+        )
+
+    def withdraw(self, grant: str, *, sizes: Mapping[bytes, int] | None = None) -> Granted:
+        """As `Home.withdraw`."""
+        if self._shared is None:
+            return self._home.withdraw(grant, sizes=sizes)
+        given = next((one for one in self.grants() if one.id == grant), None)
+        if given is None:
+            raise NotFound(f"no principal of {self._home.folder} has given a grant {grant[:120]}")
+        if given.ended is not None and sizes is None:
+            raise Conflict(f"the grant {grant} is withdrawn already; say sizes to put right what is accepted")
+        sizes = granting.sizes_in([self._shared], parse_id(given.agent)) if sizes is None else sizes
+        return granting.withdraw(self._shared, parse_event(grant)[0], grant, sizes=sizes)
+
+    def grants(self) -> list[Granted]:
+        """What the principals of this fleet have granted, by principal, oldest first."""
+        if self._shared is None:
+            return self._home.grants()
+        principals = sorted({record.principal for record in self.agents_by_id().values()})
+        return [grant for one in principals for grant in granting.grants_by(self._shared, one)]
+
+    def _principal_log(self, by: str | None) -> bytes:
+        found = self.agent(by).record_of_agent.principal_log if by else self.replica.file.get(_PRINCIPAL_KEY)
+        if found is None:
+            raise InvalidInput("the agents of this fleet have principals of their own: say by which agent's (`by`)")
+        return found
 
     # -- across agents -------------------------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ key                    the key-encryption key, unless a passphrase or ANTIPHON_K
 keys                   the ring of wrapped secrets
 recovery-key.txt       the principal's root keys: to be moved away from this machine
 recovering             there while agents have not all heard of a recovery
+granting               there while agents have not all heard of a grant, or of its end
 principal.antiphon     the principal's log
-antiphon.toml          optional: `cipher = "sqlcipher"` in place of AEGIS-256; set it before the first agent
+antiphon.toml          optional: `cipher = "sqlcipher"` in place of AEGIS-256; set it before the first agent. `trust =
+                       ["b…"]`: the principals whose grants count for rows that are nobody's, in place of its own
 agents/NAME.antiphon   one agent's database
 """
 
@@ -15,8 +17,7 @@ import contextlib
 import os
 import re
 import threading
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,16 +29,22 @@ from antiphon.domains.memory import MEMORY
 from antiphon.domains.network import NETWORK
 from antiphon.domains.tasks import TASKS
 from antiphon.domains.wisdom import WISDOM
-from antiphon.engines.keyfiles import KeyRing, Unlock, given_key, kept_key
-from antiphon.engines.sqlite.file import CIPHERS, network_file_system
+from antiphon.engines.configured import configured
+from antiphon.engines.homefiles import make_folder, new_ring, unlock, write_private
+from antiphon.engines.homefiles import wipe as _wipe
+from antiphon.engines.keyfiles import KeyRing, Unlock, given_key
+from antiphon.engines.sqlite.file import network_file_system
 from antiphon.identity.signing import SigningKey
-from antiphon.log.store import LogHead, LogRole
+from antiphon.log.store import LogRole
 from antiphon.model import limits
-from antiphon.model.errors import AntiphonError, Conflict, InvalidInput, NotFound, ReadOnly, Unavailable, WrongKey
-from antiphon.model.text import id_text
-from antiphon.replica import enrol, recovery
+from antiphon.model.errors import AntiphonError, Conflict, InvalidInput, NotFound, WrongKey
+from antiphon.model.text import id_text, parse_id
+from antiphon.replica import enrol, granting, homes, recovery
 from antiphon.replica.archive import adopt_archive
+from antiphon.replica.authority import Move
 from antiphon.replica.core import Replica
+from antiphon.replica.moving import learn
+from antiphon.replica.records import AgentRecord, add_agent_log, single_record
 from antiphon.views.domain import Domain, Registry
 from antiphon.world.entropy import SystemEntropy
 from antiphon.world.host import exclusive
@@ -49,15 +56,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PRINCIPAL_KEY: Final = "principal"
 _LOCK: Final = "making.lock"
 _RECOVERING: Final = "recovering"
-
-
-class AgentRecord(msgspec.Struct, frozen=True):
-    """Which agent a file (or a fleet's entry) is about."""
-
-    name: str
-    agent: bytes
-    principal: bytes
-    principal_log: bytes
+_GRANTING: Final = "granting"
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -97,6 +96,7 @@ class Home:
         self._principal: Replica | None = None
         self._lock = threading.RLock()
         self._locked = False
+        self._trust = configured(folder).trust
 
     def __repr__(self) -> str:
         return f"Home({str(self.folder)!r})"
@@ -117,14 +117,14 @@ class Home:
         if not ring_path.exists():
             if not create:
                 raise NotFound(f"there is no Antiphon home at {place}: make one with `antiphon init NAME`")
-            _make_folder(place)
+            make_folder(place)
             with exclusive(place / _LOCK):
                 if not ring_path.exists():
-                    _new_ring(place, ring_path, passphrase)
-            ring = KeyRing(ring_path, _unlock(place, passphrase))
+                    new_ring(place, ring_path, passphrase)
+            ring = KeyRing(ring_path, unlock(place, passphrase))
         else:
-            ring = KeyRing(ring_path, _unlock(place, passphrase))
-        world.setdefault("cipher", _cipher_of(place))
+            ring = KeyRing(ring_path, unlock(place, passphrase))
+        world.setdefault("cipher", configured(place).cipher)
         return cls(place, ring, domains, **world)
 
     def change_passphrase(self, passphrase: str | None) -> None:
@@ -146,7 +146,7 @@ class Home:
         if key is None:
             key = SystemEntropy().bytes(32)
             _wipe(kept)  # it opens nothing: an interrupted change has left it
-            _write_private(kept, key.hex() + "\n")
+            write_private(kept, key.hex() + "\n")
         self.ring.rewrap(Unlock(key=key))
 
     def close(self) -> None:
@@ -173,7 +173,9 @@ class Home:
         except NotFound:
             key = SystemEntropy().bytes(32)
             self.ring.put(name, key)
-        return Replica.create(path, key, self.registry, self.ring, **self._world)
+        replica = Replica.create(path, key, self.registry, self.ring, **self._world)
+        granting.trust(replica, self._trust)
+        return replica
 
     @contextlib.contextmanager
     def making(self, path: Path) -> Iterator[Replica]:
@@ -213,9 +215,12 @@ class Home:
         names = sorted((name for name in self.ring.names() if name.startswith("file:")), key=lambda name: name != own)
         for name in names:
             with contextlib.suppress(WrongKey):
-                return Replica.open(
+                replica = Replica.open(
                     path, self.ring.get(name), self.registry, self.ring, read_only=read_only, **self._world
                 )
+                if not read_only:
+                    granting.trust(replica, self._trust)
+                return replica
         raise WrongKey(
             f"no key of {self.folder} opens {path}: it is damaged, not an Antiphon file, or belongs to another home",
             path=str(path),
@@ -254,7 +259,7 @@ class Home:
     def create_agent(self, name: str) -> tuple[Replica, AgentRecord]:
         """A new agent of this home's principal, in a file of its own. Raises Conflict when the name is taken."""
         path = self.path_of(name)
-        _make_folder(path.parent)
+        make_folder(path.parent)
         with self._alone():
             if path.exists():
                 raise Conflict(f"there is an agent {name!r} already: choose another name, or just use it")
@@ -302,6 +307,7 @@ class Home:
                             key = SigningKey(self.ring.get(f"log:{own.id.hex()}"))
                             enrol.certify(principal, log, replica, own.id, key)
                             certified.append(name)
+                    homes.hear_homes(principal, log, replica)  # so that they may decide
             return certified
 
     def open_agent(self, name: str, *, read_only: bool = False) -> tuple[Replica, AgentRecord]:
@@ -311,9 +317,106 @@ class Home:
             known = ", ".join(self.names()) or "none yet"
             raise NotFound(f"there is no agent {name!r} in {self.folder} (known: {known}): `antiphon init {name}`")
         replica = self.open_file(path, read_only=read_only)
-        if not read_only and (self.folder / _RECOVERING).exists() and self.principal_path.exists():
-            enrol.follow_homes(self.principal(), self.principal_log(), replica)
+        if not read_only and self._has_news() and self.principal_path.exists():
+            log = self.principal_log()
+            enrol.follow_homes(self.principal(), log, replica)
+            homes.hear_homes(replica, log, replica)
         return replica, single_record(replica)
+
+    def _has_news(self) -> bool:
+        """Whether the principal has said what agents may not have heard."""
+        return any((self.folder / marker).exists() for marker in (_RECOVERING, _GRANTING))
+
+    # -- grants --------------------------------------------------------------------------------------------------
+
+    def grant(
+        self, agent: str, role: str, *, tables: str | Sequence[str] | None = None, ceiling: int | None = None
+    ) -> granting.Granted:
+        """Lets an agent (a name of this home's, or any agent's id) write where this role is asked for: in these tables,
+        or in all, to rows of this home's agents; `ceiling` is the most it may declare where the highest counts.
+
+        Recorded by this home's principal; all its agents have heard of it when this returns, others do as logs reach
+        them. *Cost*: each agent's file is opened. Raises InvalidInput, Conflict.
+        """
+        with self._alone(), self._telling():
+            return granting.give(
+                self.principal(), self.principal_log(), agent=self._agent_id(agent), role=role, tables=tables,
+                ceiling=ceiling,
+            )  # fmt: skip
+
+    def withdraw(self, grant: str, *, sizes: Mapping[bytes, int] | None = None) -> granting.Granted:
+        """Ends a grant: what its agent wrote so far, as far as it is known here, stands; `sizes` says how many events
+        of which log do instead. Said again with sizes, the last word counts. Raises NotFound, Conflict.
+        """
+        with self._alone(), self._telling():
+            given = next((one for one in self.grants() if one.id == grant), None)
+            if given is not None and given.ended is not None and sizes is None:
+                raise Conflict(f"the grant {grant} is withdrawn already; say sizes to put right what is accepted")
+            if sizes is None:
+                sizes = {} if given is None else self._sizes_of(parse_id(given.agent))
+            return granting.withdraw(self.principal(), self.principal_log(), grant, sizes=sizes)
+
+    def grants(self) -> list[granting.Granted]:
+        """What this home's principal has granted, oldest first, with what was withdrawn."""
+        principal = self.principal()
+        return granting.grants_by(principal, principal.head(self.principal_log()).owner)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Lets every agent's file hear what the block makes the principal say; those that cannot at their next open."""
+        marker = self.folder / _GRANTING
+        late = marker.exists()
+        marker.touch()
+        try:
+            yield
+        except BaseException:
+            if not late:
+                marker.unlink()
+            raise
+        left = False
+        for name in self.names():
+            try:
+                self.open_agent(name)[0].close()
+            except AntiphonError:
+                left = True
+        if not left:
+            marker.unlink()
+
+    def _agent_id(self, agent: str) -> bytes:
+        if agent not in self.names():
+            try:
+                return parse_id(agent)
+            except InvalidInput:
+                known = ", ".join(self.names()[:12]) or "none yet"
+                raise NotFound(
+                    f"there is no agent {agent[:80]!r} in {self.folder} (known: {known}), nor is that an agent's id"
+                ) from None
+        replica, record = self.open_agent(agent, read_only=True)
+        replica.close()
+        return record.agent
+
+    def _sizes_of(self, agent: bytes) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        for name in self.names():
+            replica, _ = self.open_agent(name, read_only=True)
+            with replica:
+                for log, size in granting.sizes_in([replica], agent).items():
+                    found[log] = max(size, found.get(log, 0))
+        return found
+
+    def move_home(self, agent: str, source: str, target: str | None = None, *, size: int | None = None) -> Move:
+        """`Agent.move_home`, with logs named by id or by agents of this home, who have all heard when it returns."""
+        with self._alone(), self._telling(), self.open_agent(agent)[0] as replica:
+            old, new = (self._log_for(named, replica) for named in (source, target or agent))
+            return homes.move_home(self.principal(), self.principal_log(), replica, source=old, target=new, size=size)
+
+    def _log_for(self, named: str, replica: Replica) -> bytes:
+        if named not in self.names():
+            return parse_id(named)
+        with self.open_agent(named)[0] as other:
+            head = max(other.heads_of(single_record(other).agent), key=lambda one: (one.role == LogRole.OWN, one.no))
+            homes.take_in(other, head.id, replica)  # what it has decided since would be void
+            return head.id
 
     # -- recovery ------------------------------------------------------------------------------------------------
 
@@ -342,6 +445,7 @@ class Home:
                     revoked.append(name)
             with principal.transaction():
                 made = recovery.begin_home(principal, log, key, cuts)
+                learn(principal, made.log)
                 principal.file.put(_PRINCIPAL_KEY, made.log)
                 _write_recovery_key(self.folder / "recovery-key.txt", made)  # first: it is nowhere else
             principal.forget_caches()
@@ -367,38 +471,10 @@ class Home:
                 adopt_archive(replica, path, of=found.principal)
                 with replica.transaction():
                     made = recovery.begin_home(replica, found.home, key, ())
+                    learn(replica, made.log)
                     replica.file.put(_PRINCIPAL_KEY, made.log)
                     _write_recovery_key(self.folder / "recovery-key.txt", made)
             return Recovered(made.id, made.log, [], {})
-
-
-def add_agent_log(replica: Replica, made: enrol.NewAgent, record: AgentRecord, key: SigningKey) -> LogHead:
-    """The agent's log and its record in this file. In a transaction."""
-    head = replica.add_log(made.id, key, made.log)
-    put_record(replica, record)
-    replica.name_log(head.no, record.name)
-    return head
-
-
-def put_record(replica: Replica, record: AgentRecord) -> None:
-    """Keeps who an agent of this file is."""
-    replica.file.put(f"agent/{record.name}", msgspec.msgpack.encode(record))
-
-
-def record_of(replica: Replica, name: str) -> AgentRecord:
-    """An agent's record by its name. Raises NotFound."""
-    raw = replica.file.get(f"agent/{name}")
-    if raw is None:
-        raise NotFound(f"there is no agent {name!r} in {replica.file.path}")
-    return msgspec.msgpack.decode(raw, type=AgentRecord)
-
-
-def single_record(replica: Replica) -> AgentRecord:
-    """The record of the one agent that a file is about."""
-    found = replica.file.settings("agent/")
-    if len(found) != 1:
-        raise InvalidInput(f"{replica.file.path} holds {len(found)} agents: open it as a fleet")
-    return msgspec.msgpack.decode(found[0][1], type=AgentRecord)
 
 
 def warn_of_network_folder(folder: Path) -> str | None:
@@ -409,79 +485,11 @@ def warn_of_network_folder(folder: Path) -> str | None:
     return f"{folder} is on a network file system ({kind}): its locks can fail; keep agents on a local disk"
 
 
-def _make_folder(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except PermissionError:
-        raise ReadOnly(f"cannot make the folder {place}: the one above does not let us write") from None
-    except OSError as error:
-        raise Unavailable(f"cannot make the folder {place}: {error.strerror}") from None
-
-
-def _cipher_of(place: Path) -> str:
-    """The cipher that `antiphon.toml` in the home names, AEGIS-256 when it names none."""
-    try:
-        found = tomllib.loads((place / "antiphon.toml").read_text()).get("cipher", CIPHERS[0])
-    except FileNotFoundError:
-        return CIPHERS[0]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(f"{place / 'antiphon.toml'} cannot be read: {error}") from None
-    if found not in CIPHERS:
-        raise InvalidInput(f"{place / 'antiphon.toml'}: cipher must be one of {', '.join(CIPHERS)}, not {found!r}")
-    return str(found)
-
-
-def _given_passphrase(passphrase: str | None) -> str | None:
-    given = passphrase if passphrase is not None else os.environ.get("ANTIPHON_PASSPHRASE")
-    if given == "":
-        raise InvalidInput("the passphrase given is empty: unset ANTIPHON_PASSPHRASE, or give one that protects")
-    return given
-
-
-def _unlock(place: Path, passphrase: str | None) -> Unlock:
-    """Everything that may open the ring; its first line says which of them it wants."""
-    key = given_key()
-    return Unlock(_given_passphrase(passphrase), kept_key(place) if key is None else key)
-
-
-def _new_ring(place: Path, ring_path: Path, passphrase: str | None) -> KeyRing:
-    given = _given_passphrase(passphrase)
-    if given is not None:
-        return KeyRing(ring_path, Unlock(passphrase=given), create=True)
-    key = given_key() or kept_key(place)  # one that an interrupted start has left
-    if key is None:
-        key = SystemEntropy().bytes(32)
-        _write_private(place / "key", key.hex() + "\n")
-    return KeyRing(ring_path, Unlock(key=key), create=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        raise Conflict(f"{path} exists already; move it away if it is not needed") from None
-    except OSError as error:
-        raise Unavailable(f"cannot write {path}: {error.strerror}") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _wipe(path: Path) -> None:
-    """Overwrites and removes a file, if it is there."""
-    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
-        file.write(bytes(os.fstat(file.fileno()).st_size))
-        file.flush()
-        os.fsync(file.fileno())
-        path.unlink()
-
-
 def _write_recovery_key(path: Path, made: enrol.NewPrincipal) -> None:
     if path.exists():  # of a principal that was here before, or from before a recovery: never overwritten
         before = (path.with_name(f"recovery-key.before-{made.log.hex()[:8]}{n or ''}.txt") for n in range(1 << 20))
         path.rename(next(free for free in before if not free.exists()))
-    _write_private(
+    write_private(
         path,
         "Antiphon recovery key. Whoever has it can take over this principal; without it a stolen or lost\n"
         "machine cannot be revoked. Print it or move it to another device, then delete this file.\n"

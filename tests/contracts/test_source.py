@@ -121,6 +121,21 @@ def test_what_is_scanned_ends_a_page(engine: Engine) -> None:
     assert [row.n for row in part.rows] == [4]
 
 
+def test_values_that_several_rows_have_are_counted_for_who_sees_them(engine: Engine) -> None:
+    assert engine.source.repeated(plan(TABLE, Ask(order=("at",))), MINE, ("at",), limit=5) == []
+    said = [(ME, 5), (ME, 5), (YOU, 5), (ME, None), (ME, None), (None, 7), (None, 7), (YOU, 6), (ME, 6)]
+    with engine.transaction():
+        engine.tables.insert(
+            TABLE, [(n, 2, n, "2025-01-01", n, to, at, "", None) for n, (to, at) in enumerate(said, 1)]
+        )
+    by_both, by_time = plan(TABLE, Ask(order=("to", "at"))), plan(TABLE, Ask(order=("at",), descending=True))
+    assert engine.source.repeated(by_both, MINE, ("to", "at"), limit=5) == [((ME, 5), 2)]
+    assert engine.source.repeated(by_time, MINE, ("at",), limit=5) == [((5,), 2)]
+    assert engine.source.repeated(by_time, YOURS, ("at",), limit=5) == [((5,), 3), ((6,), 2), ((7,), 2)]
+    assert engine.source.repeated(by_time, YOURS, ("at",), limit=2) == [((5,), 3), ((6,), 2)]
+    assert engine.source.repeated(by_both, YOURS, ("to",), limit=5) == [((ME,), 5), ((YOU,), 2)]
+
+
 def test_nobody_sees_more_than_its_rows(engine: Engine) -> None:
     fill(engine)
     every = [1, 2, 3, 4, 5, 6]

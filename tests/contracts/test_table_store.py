@@ -9,8 +9,9 @@ import pytest
 
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.mentions import SqliteMentions
 from antiphon.engines.sqlite.search import SqliteText
-from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
+from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.knowledge.recall import TextIndex, fts_query
 from antiphon.model.errors import InvalidInput, Rejected
 from antiphon.model.table import Column, FullText, Index, Table, Type

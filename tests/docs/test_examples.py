@@ -39,6 +39,14 @@ SAYS = {
         "refused: insights: … is another agent's",
         "left: ['North wind holds the tide in']",
     ],
+    "items": [
+        "now: {'likes': 'oolong tea', 'cups': 3} - put 2 times",
+        "tea: [('drink', 'oolong tea')]",
+        "3 cups: ['drink']",
+        "rows: [('drink', {'likes': 'oolong tea', 'cups': 3}), ('seat', {'likes': 'by the window'})] verified: True",
+        "deleted: None ['item.put', 'item.deleted']",
+        "forgotten: [] verified: True",
+    ],
     "fleet": ["scout-250: sector 250 is flooded", "about Zoe: 2 events", "logs verified: 1001 of 1001"],
 }
 LINES_MAX = 60
@@ -49,7 +57,7 @@ def examples() -> list[Path]:
 
 
 def test_the_examples_are_these() -> None:
-    assert {path.stem for path in examples()} >= SAYS.keys()
+    assert {path.stem for path in examples()} == SAYS.keys()
 
 
 @pytest.mark.parametrize("path", examples(), ids=lambda path: path.stem)

@@ -10,12 +10,12 @@ import msgspec
 
 from antiphon.agent import Agent
 from antiphon.domains.memory import MEMORY
-from antiphon.home import AgentRecord, add_agent_log
 from antiphon.identity.signing import SigningKey
 from antiphon.log.store import LogRole
 from antiphon.model.errors import NotFound
 from antiphon.replica import enrol, prove
 from antiphon.replica.core import Replica
+from antiphon.replica.records import AgentRecord, add_agent_log
 from antiphon.views.domain import Domain, Registry
 from antiphon.world.host import Host, Mark
 
@@ -122,7 +122,7 @@ def check_fulltext(replica: Replica) -> None:
     for table in replica.registry.tables.values():
         if table.fulltext is not None and replica.tables.exists(table):
             fts = f'"{table.name}_fts"'
-            with replica.file.transaction():
+            with replica.transaction():
                 replica.file.writer.execute(f"INSERT INTO {fts}({fts}, rank) VALUES('integrity-check', 1)")
 
 

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from antiphon.log.store import LogHead
 from antiphon.model.event import NEW, Draft, Scope, encode_body
 from antiphon.region import Region
 from antiphon.replica.commit import Batch
-from tests.simulation.test_views import act, perform
+from tests.simulation.test_views import act, granted_story, perform
 from tests.simulation.views_world import Cast, World, cast
 from tests.unit.views.every_rule import domain
 
@@ -49,13 +50,26 @@ def take_all(region: Region, world: World, logs: list[bytes]) -> None:
             region.take(stranger, parts_of(world.source.logs, world.source.reader, head, shared=True), head.note)
 
 
+@pytest.mark.parametrize(("shards", "case"), [(1, 1), (2, 2), (7, 3)])
+def test_what_goes_by_grants_is_the_same_in_a_region(people: Cast, shards: int, case: int, sim_seed: int) -> None:
+    chance = Random(f"{sim_seed} {case}")
+    for _ in range(6):
+        story = [step for step in granted_story(chance)[0] if len(step) == 6]
+        same_as_one_file(people, shards, story, chance.randrange(len(story)), chance)
+
+
 @pytest.mark.parametrize("shards", [1, 2, 7])
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(act, min_size=8, max_size=30), cut=st.integers(0, 30), turn=st.randoms(use_true_random=False))
 def test_the_same_rows_as_one_file(people: Cast, shards: int, story: list[Any], cut: int, turn: Any) -> None:
+    same_as_one_file(people, shards, story, cut, turn)
+
+
+def same_as_one_file(people: Cast, shards: int, story: list[Any], cut: int, turn: Any) -> None:
     world = World(people, domain, replicas=0)
     folder = people.folder / f"region{next(_numbers)}"
     region = Region.create(folder, domains=[domain()], unlock=UNLOCK, log_files=3, row_files=shards, clock=world.here)
+    region.trust(world.trusted)
     try:
         logs = [*people.homes, *people.logs]
         perform(world, story[:cut])

@@ -17,20 +17,22 @@ import msgspec
 from antiphon.engines.keyfiles import KeyRing, Unlock
 from antiphon.engines.sqlite.file import SqliteFile
 from antiphon.identity.signing import SigningKey
+from antiphon.log import kinds
 from antiphon.log.ingest import parts_of
 from antiphon.log.store import LogHead
-from antiphon.model.errors import NotFound
+from antiphon.model.errors import NotFound, ProtocolViolation
 from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, encode_body
 from antiphon.model.table import Table
 from antiphon.model.values import key_values
-from antiphon.replica import enrol, forget
+from antiphon.replica import enrol, forget, granting
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.hear import hear, receive
 from antiphon.views.domain import Domain, Registry
 from antiphon.world.clock import ManualClock
 from antiphon.world.entropy import SeededEntropy
-from tests.unit.views.every_rule import Rows, expected
+from tests.unit.views.every_rule import Known, Rows, expected
+from tests.unit.views.every_rule import World as Given
 
 AUTHORS = 4
 """Agents 0 to 2 belong to one principal, agent 3 to another."""
@@ -95,6 +97,10 @@ class World:
         self.replicas = [opened(cast, cast.target, [domain()], self.here) for _ in range(replicas)]
         self.cut: dict[bytes, int] = {}
         self.entities: list[bytes] = []
+        self.grants: list[Event] = []
+        self.trusted = frozenset({self.source.head(cast.homes[0]).owner})
+        for replica in self.replicas:
+            granting.trust(replica, self.trusted)
 
     def close(self) -> None:
         for replica in (self.source, *self.replicas):
@@ -111,11 +117,12 @@ class World:
         *,
         entity: bytes | None,
         names: int | None = None,
+        cites: Iterable[Ref] = (),
         private: bool = False,
     ) -> Event:
         """One event; `names` is the author whose events so far it names as its target."""
         raw = body if isinstance(body, bytes) else encode_body(body)
-        refs = None if names is None else self._ref(names)
+        refs = (*((names is not None and self._ref(names)) or ()), *cites) or None
         draft = Draft(kind, raw, entity=entity, refs=refs, scope=Scope.PRIVATE if private else Scope.PUBLIC)
         made = self.source.commit(Batch(self.cast.logs[author], [draft], [None]))
         event = self.source.event(self.cast.logs[author], made.first)
@@ -127,8 +134,38 @@ class World:
         head = self.source.head(self.cast.logs[author])
         return (Ref(Role.TARGET, head.id, head.size - 1, bytes(32)),) if head.size else None
 
+    def grant(
+        self, log: bytes, agent: int, role: str, *, tables: list[str] | None = None, ceiling: int | None = None
+    ) -> Event:
+        """A grant in this log, be it a principal's or not."""
+        body = kinds.GrantGiven(role, self.cast.agents[agent], tables, ceiling)
+        return self._say(log, kinds.GRANT_GIVEN, body)
+
+    def withdraw(self, log: bytes, grant: Event, sizes: list[tuple[bytes, int]]) -> None:
+        """The end of a grant, said in this log, be it the granting one or not."""
+        self._say(log, kinds.GRANT_WITHDRAWN, kinds.GrantWithdrawn((grant.log, grant.seq), sizes))
+
+    def _say(self, log: bytes, kind: str, body: Any) -> Event:
+        made = self.source.commit(Batch(log, [Draft(kind, encode_body(body))], [body]))
+        event = self.source.event(log, made.first)
+        if kind == kinds.GRANT_GIVEN:
+            self.grants.append(event)
+        return event
+
+    def cite(self, grant: Event, *, leaf: bytes | None = None) -> Ref:
+        """What an event says that goes by a grant."""
+        if leaf is None:
+            leaf = self.source.reader.leaf(self.source.head(grant.log), grant.seq)
+        return Ref(Role.CAUSE, grant.log, grant.seq, leaf)
+
+    def lose(self, grant: Event) -> None:
+        """A log erases a grant in what it says, which changes nothing: no program lets go of the log's own kinds."""
+        self.source.commit(Batch(grant.log, kinds.erased([grant.seq], "asked"), [None]))
+
     def erase(self, author: int, which: int) -> None:
-        """One event of an author, forgotten."""
+        """One event of an author, forgotten. By a key that was revoked before it would be void, which `test_holds` tries."""
+        if self.cast.logs[author] in self.cut:
+            return
         head = self.source.head(self.cast.logs[author])
         kept = [event.seq for event in self.source.reader.events(head) if "." in event.kind and _erasable(event)]
         if kept:
@@ -172,12 +209,47 @@ class World:
         for log in self.cast.logs:
             limit = self.cut.get(log, 1 << 62)
             resets[log] = [reset for reset in self.source.head(log).resets if reset[0] < limit]
-        owner = {agent: b"1" if at < 3 else b"2" for at, agent in enumerate(self.cast.agents)}
-        return expected(self.visible(), owner.get, resets=resets, foreign=True)
+        principals = [self.source.head(home).owner for home in self.cast.homes]
+        owner = {agent: principals[0 if at < 3 else 1] for at, agent in enumerate(self.cast.agents)}
+        given = Given(owner.get, self._granted(), self.trusted)
+        return expected(self.visible(), given, resets=resets, foreign=True)
+
+    def _granted(self) -> dict[tuple[bytes, int], Known]:
+        """What principals' logs grant, by a plain reading."""
+        found: dict[tuple[bytes, int], Known] = {}
+        ended: dict[tuple[bytes, int], dict[bytes, int]] = {}
+        for log in self.cast.homes:
+            head = self.source.head(log)
+            for event in sorted(self.source.reader.events(head), key=lambda event: (event.stamp, event.seq)):
+                if event.kind not in (kinds.GRANT_GIVEN, kinds.GRANT_WITHDRAWN) or not _is_sane(event):
+                    continue
+                said = event.decoded()
+                if event.kind == kinds.GRANT_GIVEN:
+                    found[log, event.seq] = Known(
+                        head.owner, said["agent"], said["role"], said["tables"], said["ceiling"],
+                        self.source.reader.leaf(head, event.seq),
+                    )  # fmt: skip
+                elif said["grant"][0] == log:
+                    ended[log, said["grant"][1]] = dict(said["sizes"])
+        for name, sizes in ended.items():
+            if name in found:
+                found[name].ended = sizes
+        return found
+
+
+def _is_sane(event: Event) -> bool:
+    try:
+        said = event.decoded()
+        if event.kind == kinds.GRANT_WITHDRAWN:
+            return len(said["grant"]) == 2 and all(len(one) == 2 for one in said["sizes"])
+        named, ceiling = said["role"].replace("_", "").isalnum() and said["role"].islower(), said["ceiling"]
+        return named and len(said["agent"]) == 32 and said["tables"] != [] and (ceiling is None or ceiling >= 0)
+    except (ProtocolViolation, KeyError, TypeError):
+        return False
 
 
 def _erasable(event: Event) -> bool:
-    return event.kind not in ("log.erased", "clock.reset")
+    return event.kind not in ("log.erased", "clock.reset", "grant.given", "grant.withdrawn")
 
 
 def deliver(source: Replica, log: bytes, target: Replica) -> None:

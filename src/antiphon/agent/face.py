@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,27 +11,24 @@ from typing import Any
 import msgspec
 
 from antiphon.agent.answers import Memory, Recorded, recall_in
-from antiphon.agent.following import Following
+from antiphon.agent.deciding import Deciding
 from antiphon.agent.writing import Writing
 from antiphon.domains.memory import MEMORIES, commands, declare
-from antiphon.home import AgentRecord, Home
+from antiphon.home import Home
 from antiphon.knowledge import recall as recalling
 from antiphon.log import kinds
-from antiphon.log.store import LogRole
 from antiphon.log.verify import Verdict
 from antiphon.model import times
-from antiphon.model.errors import Conflict, InvalidInput, NotFound
+from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.event import Draft, Event, Role, Scope, decode_body
 from antiphon.model.text import event_text, parse_entity
 from antiphon.model.times import Time
-from antiphon.query.rows import Rows
 from antiphon.replica import archive, prove
-from antiphon.replica import decide as deciding
 from antiphon.replica import forget as forgetting
 from antiphon.replica.core import Replica
-from antiphon.replica.decide import Decided, Requested
 from antiphon.replica.enrol import homes_of
-from antiphon.views.commands import convert, draft_of
+from antiphon.replica.records import AgentRecord
+from antiphon.replica.states import held_erasures
 from antiphon.views.domain import Domain
 from antiphon.views.store import OF_REQUESTS, StoredRow, of_entity, of_person
 
@@ -39,7 +36,7 @@ RUNS_TO_PACK_AT_CLOSE = 16
 """Fewer loose commits than this are left as they are: a script that opens, writes once and closes stays quick."""
 
 
-class Agent(Following):
+class Agent(Deciding):
     """One agent. Threads may share it; several processes may open the same agent at once."""
 
     @classmethod
@@ -198,27 +195,6 @@ class Agent(Following):
             )
         return batch.recorded[-1]
 
-    def request(
-        self, kind: str, body: Any, *, home: bytes, entity: str, scope: Scope = Scope.PUBLIC
-    ) -> Decided | Requested:
-        """Asks the home of a row (the log that decides about it) for something; `home` is put into the body.
-
-        Where the home is in this file it has decided when this returns: Conflict says why not, and nothing is
-        recorded. Else the request is recorded, to be decided when it gets there: `wait()` for it.
-        """
-        declared = self.replica.registry.kind(kind)
-        plain = body if isinstance(body, Mapping) else msgspec.to_builtins(body, builtin_types=(bytes,))
-        value = convert(declared, {**plain, "home": home} if kind in self.replica.registry.deciders else plain)
-        draft = draft_of(declared, value, entity=parse_entity(entity), scope=scope)
-        log = self.log_id
-        try:
-            return deciding.request(self.replica, log, draft, value)
-        except Conflict:
-            if self.replica.head(log).role == LogRole.OWN:
-                raise
-            self._log = None  # another process has revoked its key: the agent goes on in a new log
-            return deciding.request(self.replica, self.log_id, draft, value)
-
     @contextlib.contextmanager
     def batch(self) -> Iterator[Writing]:
         """Collects commands; commits them together (one checkpoint, one wait for the disk) when the block ends."""
@@ -290,12 +266,6 @@ class Agent(Following):
             below,
         )
         return recall_in(self.replica, self._text, question)
-
-    def table(self, name: str) -> Rows:
-        """The rows of one declared table that this agent may read. Raises InvalidInput."""
-        return Rows(
-            self._source, self.replica.registry.table(name), self._reader, cache=self._rows, index=self._index_all
-        )
 
     def get(self, entity: str) -> dict[str, Any] | None:
         """The row of an entity, from whichever table holds it, with the event it speaks by; None when there is none.
@@ -468,7 +438,8 @@ class Agent(Following):
 
     def stats(self) -> dict[str, Any]:
         """Sizes and counts: events, logs, rows, file, backlog, clock."""
-        return prove.stats_of(self.replica, self._heads())
+        held = [msgspec.structs.asdict(one) for one in held_erasures(self.replica)]
+        return {**prove.stats_of(self.replica, self._heads()), "held_erasures": held}
 
     def snapshot(self, path: Path | str) -> Path:
         """A consistent, encrypted copy of the file while it is in use; opened elsewhere it starts a log of its own."""

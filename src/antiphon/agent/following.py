@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from antiphon.agent.opened import Opened
+from antiphon.agent.listing import Listing
 from antiphon.engines.sqlite.followers import SqliteFollowers
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.text import check_text
@@ -15,7 +15,7 @@ from antiphon.views.feed import EventSink, Sink
 NAME_CHARS_MAX = 64
 
 
-class Following(Opened):
+class Following(Listing):
     """What an agent's followers are reached by."""
 
     def follow(

@@ -9,7 +9,6 @@ from antiphon.agent.answers import Receipts, Recorded
 from antiphon.domains.memory import MEMORIES, MEMORY, PEOPLE, commands
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.engines.sqlite.select import SqliteSource
-from antiphon.home import AgentRecord
 from antiphon.log import kinds
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import Conflict, InvalidInput, NotFound
@@ -21,6 +20,7 @@ from antiphon.query.cache import RowCache
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.replica.records import AgentRecord
 from antiphon.views.store import StoredRow, of_person
 from antiphon.world.clock import Clock
 
@@ -240,7 +240,9 @@ class Opened:
         """The id of an entity that this agent may write about: none that another agent of the file has a row of."""
         key, mine = parse_entity(entity), self._log_numbers()
         for table in self.replica.registry.tables.values():
-            row = self.replica.tables.row(table, key) if table.is_of_entities else None
+            if not table.is_of_entities or table.asks_roles:
+                continue  # by roles: the merge judges who may
+            row = self.replica.tables.row(table, key)
             if row is not None and row.log not in mine:
                 raise InvalidInput(f"{entity} is another agent's: only its own events may change it", entity=entity)
         return key

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from antiphon.replica.forget import Forgotten
 
 SHOWN_MAX: Final = 8
-_SIGNS: Final = {"done": "ok", "pending": "note", "cannot": "wrong", "kept": "note"}
+_SIGNS: Final = {"done": "ok", "pending": "note", "cannot": "wrong", "kept": "note", "held": "note"}
 
 
 @verb("forget", short_help="Erase events for good; the rest stays provable.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -88,6 +88,11 @@ def _print_events(agent: Agent) -> int:
     return 0
 
 
+def _held(one: dict[str, Any]) -> str:
+    when = "destroyed once its log is certified" if one["until"] is None else f"destroyed on {one['until']}"
+    return f"{counted(one['events'], 'event')} erased by {one['erased_by']}, hidden here; {when}"
+
+
 @verb("stats", short_help="Show sizes and counts.")
 def stats(session: Session) -> int:
     """Shows sizes and counts: events, rows, bytes, and what is pending.
@@ -114,6 +119,7 @@ def stats(session: Session) -> int:
             *[("log", f"{item['log']}  {counted(item['size'], 'event')}, {item['role']}") for item in found["logs"]],
             ("waiting for full text", f"{found['fulltext_backlog']:,}" if found["fulltext_backlog"] else None),
             ("scrub", "pending: `antiphon doctor` clears it" if found["scrub_pending"] else None),
+            *[("held", _held(one)) for one in found["held_erasures"]],
             ("clock", "ahead of this machine's: `antiphon doctor` says more" if found["clock_suspect"] else None),
             ("agent", found["id"]),
             ("principal", found["principal"]),

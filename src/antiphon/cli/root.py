@@ -21,6 +21,8 @@ from antiphon.cli import (
     engines,
     follow,
     forgetting,
+    grants,
+    homes,
     keeping,
     passphrase,
     proving,
@@ -45,8 +47,8 @@ _SECTIONS: Final = {
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
     "Look after": (
-        "export", "stats", "views", "rejections", "replay", "engines", "doctor", "passphrase", "recover", "adopt",
-        "mcp",
+        "export", "stats", "views", "rejections", "requests", "homes", "grants", "replay", "engines", "doctor",
+        "passphrase", "recover", "adopt", "mcp",
     ),
 }  # fmt: skip
 
@@ -196,6 +198,9 @@ for verb in (
     keeping.stats,
     views.views,
     views.rejections,
+    homes.requests,
+    homes.homes,
+    grants.grants,
     replay.replay,
     engines.engines,
     upkeep.doctor,

@@ -106,8 +106,12 @@ def fields(pairs: Iterable[tuple[str, object]], *, indent: int = 2) -> None:
     console().print(Padding(grid, (0, 0, 0, indent)))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = ()) -> None:
-    """A table for people. The last column takes the room that is left, on one line; all others are shown whole."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = (), wrap: bool = False
+) -> None:
+    """A table for people. The last column takes the room that is left, on one line (with `wrap` on as many as it
+    needs); all others are shown whole.
+    """
     from rich.text import Text
 
     screen = console()
@@ -121,6 +125,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
             blank = " " * (width - line[at].cell_len)
             shown.append_text(Text.assemble(blank, line[at]) if at in right else Text.assemble(line[at], blank))
             shown.append("  ")
+        if wrap:
+            first, *more = line[-1].wrap(screen, room) or [Text()]
+            screen.print(shown.append_text(first), soft_wrap=True)
+            for part in more:
+                screen.print(Text(" " * (sum(widths) + 2 * len(widths))).append_text(part), soft_wrap=True)
+            continue
         line[-1].truncate(room, overflow="ellipsis")
         shown.append_text(line[-1])
         screen.print(shown, soft_wrap=True)

@@ -90,13 +90,14 @@ def _list(registry: Registry) -> None:
         for row in rows:
             print("\t".join(row))
         return
-    out.table(
-        ("table", "domain", "key", "columns", "written by", "read by", "fingerprint", "also in"), rows, right=(3,)
-    )
+    shown = [(name, domain, count, writers, also) for name, domain, _, count, writers, _, _, also in rows]
+    out.table(("table", "domain", "columns", "written by", "also in"), shown, right=(2,), wrap=True)
+    out.aside("all of one: antiphon tables NAME")
 
 
 def _show(registry: Registry, table: Table) -> None:
     from antiphon.model.printed import facts_of, notes_of, type_text
+    from antiphon.model.table import Type
 
     facts = [("table", table.name), ("domain", registry.domain_of_table[table.name]), *facts_of(table)]
     columns = [
@@ -113,4 +114,9 @@ def _show(registry: Registry, table: Table) -> None:
         print()
     out.fields(facts)
     print()
-    out.table(("column", "type", "declared"), columns)
+    short = [
+        (column.name, "enum", f"one of {', '.join(column.values)}; {said}") if column.type == Type.ENUM else row
+        for column, row in zip(table.columns, columns, strict=True)
+        for said in row[-1:]
+    ]
+    out.table(("column", "type", "declared"), short, wrap=True)

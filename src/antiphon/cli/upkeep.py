@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -73,6 +74,7 @@ def _check_agent(session: Session, *, quick: bool) -> list[Finding]:
 def _findings(agent: Agent, *, quick: bool) -> Iterator[Finding]:
     from antiphon.model import limits
     from antiphon.ops import doctor as ops
+    from antiphon.replica.states import held_erasures
 
     replica = agent.replica
     if replica.file.read_only:
@@ -85,6 +87,9 @@ def _findings(agent: Agent, *, quick: bool) -> Iterator[Finding]:
         yield ops.Finding("views", ops.State.NOTE, "not folded again: --quick")
     else:
         yield from _check_views(agent)
+    if not replica.file.read_only:
+        replica.destroy_due()
+    yield ops.check_held((held.events, held.until) for held in held_erasures(replica))
     if not replica.file.read_only:
         yield from ops.check_fulltext(replica.file, replica.registry.tables.values(), replica.transaction)
         yield ops.check_scrub(lambda: replica.scrub_if_pending(file_bytes_max=_ANY_SIZE))
@@ -242,15 +247,18 @@ def mcp(session: Session) -> int:
 
 @verb("demo", short_help="See it all on 258,145 real chat messages.")
 @click.option("--keep", is_flag=True, help="Keep the files, and say where.")
-def demo(session: Session, *, keep: bool) -> int:
-    """Remembers 258,145 real chat messages of 1,315 people, finds, proves, damages and forgets some of them.
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write the page for a browser too.")
+def demo(session: Session, *, keep: bool, page: Path | None) -> int:
+    """Remembers 258,145 real chat messages of 1,315 people; says who meets, trusts and agrees with whom; finds, proves,
+    damages and forgets some of them.
 
     \b
       antiphon demo
+      antiphon demo --page demo.html
       antiphon demo --keep
     """
     _need("chitchat_dataset", "demo", "the demo's chat corpus")
     from antiphon.demo import run
 
-    run(keep=keep)
+    run(keep=keep, html=page)
     return 0

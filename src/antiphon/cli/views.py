@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +13,7 @@ from antiphon.model.text import counted, entity_text, event_text, id_text
 
 if TYPE_CHECKING:
     from antiphon.agent import Agent
+    from antiphon.agent.listing import Listed
 
 REJECTIONS_MAX: Final = 1_000_000
 """So many are looked through for those that the agent may read."""
@@ -30,12 +32,13 @@ def views(session: Session, *, finish: bool) -> int:
     """
     import msgspec
 
-    from antiphon.replica.states import view_states
+    from antiphon.replica.states import held_erasures, view_states
 
     with session.agent(writes=finish) as agent:
         if finish:
             _finish(agent)
         states = view_states(agent.replica)
+        held = sum(one.events for one in held_erasures(agent.replica))
     code = 0 if all(state.behind == 0 for state in states) else 1
     if session.as_json:
         out.emit([msgspec.structs.asdict(state) | {"tables": [*map(msgspec.structs.asdict, state.tables)]}
@@ -54,6 +57,8 @@ def views(session: Session, *, finish: bool) -> int:
     else:
         for row in rows:
             print("\t".join(row))
+    if held:
+        out.aside(f"{counted(held, 'event')} that others have erased are in no row: `antiphon stats` says until when")
     return code
 
 
@@ -77,6 +82,9 @@ def rejections(session: Session, *, table: str | None, limit: int) -> int:
     """Lists what events said that does not count: a write by somebody who may not, a body that does not fit, a row that
     lacks what its table requires. The events stay in their logs.
 
+    Rules in brackets are of rows that do count, though together they break what their table declares and no home keeps:
+    [unique] values that another row has too, [acyclic] links that lead in a circle.
+
     \b
       antiphon rejections
       antiphon rejections --table tasks --json
@@ -85,7 +93,8 @@ def rejections(session: Session, *, table: str | None, limit: int) -> int:
         if table is not None:
             agent.replica.registry.table(table)
         listed = agent.replica.rejections.list(table=table, limit=REJECTIONS_MAX)
-        found = [_shown(agent, one) for one in listed if may_read(agent, one[2], one[3])][:limit]
+        found = [_shown(agent, one) for one in listed if may_read(agent, one[2], one[3])]
+        found = [*found, *_together(agent, table)][:limit]
     if session.as_json:
         out.emit_list(found)
         return 0
@@ -93,13 +102,45 @@ def rejections(session: Session, *, table: str | None, limit: int) -> int:
         out.say("nothing was refused", state="ok")
         return 0
     columns = ("event", "author", "table", "row", "rule", "detail")
-    rows = [tuple(out.one_line(str(one[name])) for name in columns) for one in found]
-    if out.is_terminal():
-        out.table(columns, rows)
-    else:
-        for row in rows:
-            print("\t".join(row))
+    for one in found:
+        said = {name: out.one_line(str(one[name])) for name in columns}
+        if out.is_terminal():
+            out.say(f"{said['table']}: {said['detail']}")
+            out.fields([(name, said[name]) for name in ("row", "rule", "event", "author")])
+        else:
+            print("\t".join(said.values()))
     return 0
+
+
+def _together(agent: Agent, table: str | None) -> Iterator[dict[str, Any]]:
+    """The rows that break what tables declare of them together, one by one."""
+    tables = agent.replica.registry.tables
+    asked = [(agent.duplicates, name) for name in (tables if table is None else (table,))]
+    asked += [(agent.circles, name) for _, name in asked if table is not None or tables[name].home is None]
+    for listed in (one for find, name in asked for one in _found(find, name)):
+        first = ", ".join(map(str, listed.rows[0].key.values()))
+        for row in listed.rows:
+            if listed.rule == "unique":
+                same = " and ".join(f"{name} is {value}" for name, value in listed.values.items())
+                detail = f"{same} in {counted(listed.count, 'row')}"
+            else:
+                detail = f"{listed.columns[0]} leads in a circle of {counted(listed.count, 'row')}: that of {first}"
+            key = [*row.key.values()] if len(row.key) == 1 else [f"{name}={value}" for name, value in row.key.items()]
+            yield {
+                "event": row.event, "author": row.author, "table": listed.table, "row": ", ".join(map(str, key)),
+                "rule": f"[{listed.rule}]", "detail": detail,
+            }  # fmt: skip
+
+
+def _found(find: Callable[[str], list[Listed]], table: str) -> list[Listed]:
+    """What breaks a table's declaration; a table too large to be looked through, or of another version, is said."""
+    from antiphon.model.errors import LimitExceeded, Unavailable
+
+    try:
+        return find(table)
+    except (LimitExceeded, Unavailable) as error:
+        out.aside(f"{table} is not looked through: {error}")
+        return []
 
 
 def may_read(agent: Agent, no: int, seq: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,26 @@ class Meeting(msgspec.Struct, frozen=True):
     turns: tuple[int, int]
     ended_ms: int
     rating: float | None
+
+
+class Opinion(msgspec.Struct, frozen=True):
+    """What somebody said, and the other of the conversation agreed with in the next words. *Units*: ms since 1970."""
+
+    person: str
+    text: str
+    said_ms: int
+    other: str
+    answer: str
+
+
+class Liking(msgspec.Struct, frozen=True):
+    """Somebody who said that they like a thing, or not. *Units*: ms since 1970."""
+
+    person: str
+    thing: str
+    likes: bool
+    text: str
+    said_ms: int
 
 
 class _Raw(msgspec.Struct, gc=False):
@@ -79,6 +100,54 @@ def read_meetings(path: Path) -> list[Meeting]:
         rating = sum(given) / len(given) if given else None
         found.append(Meeting((one, other), (first, second), ended, rating))
     return sorted(found, key=lambda meeting: (meeting.ended_ms, meeting.people))
+
+
+_AGREES: Final = re.compile(
+    r"(yeah,? |yes,? |oh )?(i (totally |completely |definitely )?agree|agreed|exactly|that'?s (so |very )?true"
+    r"|(so|very) true|absolutely|you'?re right|good point)\b",
+    re.IGNORECASE,
+)
+_LIKES: Final = re.compile(
+    r"\bi (?:really |also |just |absolutely )?(love|like|enjoy|hate|dislike|don'?t (?:really )?like) "
+    r"((?:[a-z']+ )??[a-z']{3,})\s*(?:too|lol|haha+|so much|a lot)?\s*[.!]*$",
+    re.IGNORECASE,
+)
+_NO_THINGS: Final = frozenset(
+    re.findall(
+        "[a-z]+",
+        "all any anything both do for going her here him his how it its lot make many more most much my one our some "
+        "something talking that the their them there these they this those things think to too us very what when with "
+        "you your",
+    )
+)
+"""Words that say nothing of what is liked."""
+
+
+def read_opinions(path: Path) -> tuple[list[Opinion], list[Liking]]:
+    """What people said that the other agreed with at once, and what they like, in the order in which it was said."""
+    opinions, likings = list[Opinion](), list[Liking]()
+    for conversation in msgspec.json.decode(path.read_bytes(), type=dict[str, _Conversation]).values():
+        runs = [run for run in conversation.messages if run]
+        for run, following in zip(runs, [*runs[1:], []], strict=True):
+            for raw in run:
+                likings += _likings(raw)
+            last = run[-1]
+            agrees = bool(following) and following[0].sender != last.sender and _AGREES.match(following[0].text)
+            if agrees and 50 <= len(last.text) <= 150 and "?" not in last.text:
+                person, other = (f"person-{one[:8]}" for one in (last.sender, following[0].sender))
+                opinions.append(Opinion(person, last.text, to_ms(last.timestamp), other, following[0].text))
+    return (
+        sorted(opinions, key=lambda one: (one.said_ms, one.person)),
+        sorted(likings, key=lambda one: (one.said_ms, one.person, one.thing)),
+    )
+
+
+def _likings(raw: _Raw) -> Iterator[Liking]:
+    found = _LIKES.search(raw.text) if len(raw.text) <= 150 else None
+    if found is not None:
+        thing = found[2].lower()
+        if not _NO_THINGS & {*thing.split()}:
+            yield Liking(f"person-{raw.sender[:8]}", thing, found[1][0] in "lLeE", raw.text, to_ms(raw.timestamp))
 
 
 def people_of(messages: list[Message]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from antiphon.agent import Memory
+from antiphon.demo.seeing import Seen
 from antiphon.demo.society import Society
 from antiphon.replica.forget import Forgotten
 
@@ -41,5 +42,6 @@ class Figures(msgspec.Struct):
     forget_s: float = 0.0
     still_verified: bool = False
     society: Society = msgspec.field(default_factory=Society)
+    seen: Seen = msgspec.field(default_factory=Seen)
     folder: str = ""
     kept: bool = False

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from antiphon.demo.figures import Figures
+from antiphon.demo.seeing import Seen
 from antiphon.demo.society import Society
 
-_MARK = {"done": ("✓", "green"), "pending": ("…", "yellow"), "cannot": ("✗", "red"), "kept": ("·", "yellow")}
+HTML_COLUMNS: Final = 128
+_THEME: Final = TerminalTheme(
+    (253, 252, 248), (38, 38, 44),
+    [(38, 38, 44), (176, 42, 48), (40, 120, 66), (158, 108, 0), (32, 84, 160), (124, 58, 140), (0, 116, 128),
+     (110, 110, 116)],
+)  # fmt: skip
+_HTML: Final = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Antiphon: what 1,315 people said</title>
+<style>
+{stylesheet}
+html {{ background: {background}; color: {foreground}; }}
+body {{ margin: 2rem auto; width: max-content; max-width: 100%; }}
+pre {{ font: 14px/1.35 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }}
+pre {{ overflow-x: auto; padding: 0 1rem; }}
+</style>
+<pre><code style="font-family: inherit">{code}</code></pre>
+</html>
+"""
+_MARK = {
+    "done": ("✓", "green"),
+    "pending": ("…", "yellow"),
+    "cannot": ("✗", "red"),
+    "kept": ("·", "yellow"),
+    "held": ("·", "yellow"),
+}
 
 
 def greet(console: Console) -> None:
@@ -26,6 +59,14 @@ def _mb(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
+def write_html(path: Path, figures: Figures) -> None:
+    """The whole page for a browser, in one file that needs nothing else."""
+    console = Console(record=True, file=StringIO(), width=HTML_COLUMNS, force_terminal=True, color_system="truecolor")
+    greet(console)
+    show(console, figures)
+    path.write_text(console.export_html(theme=_THEME, code_format=_HTML, inline_styles=False), "utf-8")
+
+
 def show(console: Console, figures: Figures) -> None:
     """The whole page."""
     console.print()
@@ -34,6 +75,7 @@ def show(console: Console, figures: Figures) -> None:
         ("size", _sizes(figures)),
         ("recalled", _recalls(figures)),
         ("a network of them", _network(figures.society)),
+        ("what they agree on", _wisdom(figures.seen)),
         ("a board", _board(figures.society)),
         ("proved", _proved(figures)),
         ("forgotten", _forgotten(figures)),
@@ -88,7 +130,7 @@ def _sizes(figures: Figures) -> Table:
         bar = "█" * max(1, round(40 * count / most))
         ratio = f"{count / figures.zstd_bytes:.2f}×"
         table.add_row(name, _mb(count), ratio, Text(bar, style="cyan"))
-    table.add_row("", "", "[dim]of zstd[/dim]", "[dim]the file holds logs, tables, four indexes and full text[/dim]")
+    table.add_row("", "", "[dim]of zstd[/dim]", "[dim]the file holds logs, tables, their indexes and full text[/dim]")
     return table
 
 
@@ -138,6 +180,31 @@ def _network(society: Society) -> Group:
 
 def _short(person: str) -> str:
     return person.removeprefix("person-")
+
+
+def _wisdom(seen: Seen) -> Group:
+    table = _grid()
+    table.add_row(
+        "insights", f"[bold]{seen.insights:,}[/bold] of {seen.people:,} people, {seen.acknowledged:,} of them "
+        f"acknowledged by the one they were said to; {seen.events:,} events in {seen.seconds:.1f} s"
+    )  # fmt: skip
+    table.add_row(
+        "crystals", f"[bold]{seen.crystals:,}[/bold] things that three people or more agree on; how many say so, and "
+        "what share of those who spoke of it"
+    )  # fmt: skip
+    said = Table.grid(padding=(0, 2))
+    said.add_column(style="dim", no_wrap=True)
+    said.add_column(overflow="fold")
+    for who, what, other, answer in seen.said:
+        said.add_row(_short(who), Text(f"“{what}”"))
+        said.add_row(f"  {_short(other)}", Text(f"“{answer[:100]}{'…' if len(answer) > 100 else ''}”", style="green"))
+    crystals = Table.grid(padding=(0, 2))
+    crystals.add_column(justify="right")
+    crystals.add_column(justify="right")
+    crystals.add_column()
+    for one in seen.agreed:
+        crystals.add_row(f"[cyan]{one.agents}[/cyan]", f"[dim]{one.score:.0%}[/dim]", Text(f"“{one.text}”"))
+    return Group(table, Text(), Padding(said, (0, 0, 0, 2)), Text(), Padding(crystals, (0, 0, 0, 2)))
 
 
 def _board(society: Society) -> Table:

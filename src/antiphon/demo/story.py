@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from antiphon.agent import Memory
-from antiphon.demo import corpus, page, society
+from antiphon.demo import corpus, page, seeing, society
 from antiphon.demo.figures import Figures
 from antiphon.domains.network import NETWORK
 from antiphon.engines.sqlite import pages, sizes
@@ -69,6 +69,7 @@ class Story:
         with Fleet.create(self._folder / "fleet") as fleet, self._progress() as progress:
             self._write(fleet, messages, people, progress)
             self._meet(fleet, meetings, messages, people, progress)
+            self._see(fleet, people, progress)
             self._pack(fleet, progress)
             self._verify(fleet, progress)
             figures.recalls = [self._recall(fleet, question) for question in QUESTIONS]
@@ -111,6 +112,16 @@ class Story:
         self.figures.society = society.look(fleet, meetings, messages)
         self.figures.society.events, self.figures.society.seconds = events, seconds
         society.work(fleet, self.figures.society, people)
+
+    def _see(self, fleet: Fleet, people: list[str], progress: Progress) -> None:
+        opinions, likings = corpus.read_opinions(corpus.corpus_path())
+        task = progress.add_task("insights, agreement, crystals", total=len(opinions) + len(likings))
+        start = self._now()
+        events = seeing.see(fleet, opinions, likings)
+        seconds = self._now() - start
+        progress.advance(task, len(opinions) + len(likings))
+        self.figures.seen = seeing.look(fleet, opinions, people[0])
+        self.figures.seen.events, self.figures.seen.seconds = events, seconds
 
     def _pack(self, fleet: Fleet, progress: Progress) -> None:
         task = progress.add_task("full text indexed, logs packed", total=fleet.replica.backlog() or None)
@@ -203,9 +214,11 @@ def _kinds(places: list[str]) -> list[str]:
     return list(dict.fromkeys(re.sub(r"page \d+ \((.*?)\)", r"\1", place) for place in places))
 
 
-def run(*, keep: bool = False, folder: Path | None = None) -> None:
-    """Runs the demo and prints its page. Leaves nothing behind unless `keep`."""
+def run(*, keep: bool = False, folder: Path | None = None, html: Path | None = None) -> None:
+    """Runs the demo and prints its page, to a file for browsers too. Leaves nothing else behind unless `keep`."""
     console = Console()
+    if html is not None:
+        html.write_text("", "utf-8")  # what cannot be written is known before, not after
     place = folder or Path(tempfile.mkdtemp(prefix="antiphon-demo-"))
     before = os.environ.get("ANTIPHON_STATE")
     os.environ["ANTIPHON_STATE"] = str(place / "state")
@@ -214,6 +227,9 @@ def run(*, keep: bool = False, folder: Path | None = None) -> None:
         figures = Story(place, console).tell()
         figures.folder, figures.kept = str(place), keep
         page.show(console, figures)
+        if html is not None:
+            page.write_html(html, figures)
+            console.print(f"[dim]The page is in {html} too.[/dim]", highlight=False)
     finally:
         if before is None:
             os.environ.pop("ANTIPHON_STATE", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from hashlib import blake2b
 from typing import Final, Protocol
 
 from nacl.bindings import (
@@ -72,6 +73,12 @@ def stretch(passphrase: str, salt: bytes, *, ops: int = ARGON2_OPS, memory_bytes
 def wrap(secret: bytes, *, name: str, kek: bytes, entropy: Entropy) -> bytes:
     """The secret sealed under the key-encryption key and bound to its name."""
     nonce = entropy.bytes(NONCE_BYTES)
+    return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(secret, _bound(name), nonce, kek)
+
+
+def wrap_same(secret: bytes, *, name: str, kek: bytes) -> bytes:
+    """As `wrap`, giving the same for the same: the nonce comes from the secret, so nothing is drawn."""
+    nonce = blake2b(_bound(name) + secret, key=kek, digest_size=NONCE_BYTES).digest()
     return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(secret, _bound(name), nonce, kek)
 
 

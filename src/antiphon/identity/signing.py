@@ -92,10 +92,13 @@ class Statement(msgspec.Struct, frozen=True, array_like=True):
         added = tuple((key.public, key.sign(message)) for key in keys)
         return Statement(self.use, self.fields, self.signatures + added)
 
-    def is_signed_by(self, public_key: bytes) -> bool:
-        """Whether a valid signature by this key is among the signatures."""
+    def is_signed_by(self, *public_keys: bytes) -> bool:
+        """Whether there is a valid signature by each of these keys among the signatures."""
         message = self.signed_bytes()
-        return any(key == public_key and is_signed(message, sig, key) for key, sig in self.signatures)
+        return all(
+            any(key == wanted and is_signed(message, sig, key) for key, sig in self.signatures)
+            for wanted in public_keys
+        )
 
     def encode(self) -> bytes:
         """The statement as bytes (MessagePack)."""

@@ -203,6 +203,5 @@ class RootRotation(msgspec.Struct, frozen=True):
 
 
 def _need(statement: Statement, *keys: bytes) -> None:
-    for key in keys:
-        if not statement.is_signed_by(key):
-            raise ProtocolViolation(f"a statement of {statement.use} without a valid signature it needs")
+    if not statement.is_signed_by(*keys):
+        raise ProtocolViolation(f"a statement of {statement.use} without a valid signature it needs")

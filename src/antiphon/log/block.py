@@ -372,16 +372,16 @@ def header_at(columns: Columns, at: int, *, first: int, ids: EntityIds) -> Heade
     return columns.header(at, stamp, occurred, first=first, ids=ids)
 
 
-def headers_of(columns: Columns, *, first: int, ids: EntityIds) -> list[Header | None]:
-    """All headers of a block, in one pass."""
-    stamps = columns.stamps_of(columns.count)
-    times = columns.times_of(columns.count) or [0] * columns.count
+def headers_of(
+    columns: Columns, *, first: int, ids: EntityIds, low: int = 0, high: int | None = None
+) -> list[Header | None]:
+    """The headers of a block, or those of some of its leaves, in one pass."""
+    high = columns.count if high is None else high
+    stamps = columns.stamps_of(high)
+    times = columns.times_of(high) or [0] * high
     if not (min(stamps) >= 0 and max(stamps) < 1 << 63 and min(times) >= -(1 << 63) and max(times) < 1 << 63):
         raise Corrupt(f"the block of events from {first} has a time that no clock shows", first=first)
-    return [
-        columns.header(at, stamp, occurred, first=first, ids=ids)
-        for at, (stamp, occurred) in enumerate(zip(stamps, times, strict=True))
-    ]
+    return [columns.header(at, stamps[at], times[at], first=first, ids=ids) for at in range(low, high)]
 
 
 def cut_frames(bodies: list[bytes | None]) -> list[int]:

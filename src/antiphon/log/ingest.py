@@ -13,7 +13,6 @@ from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves, pack_run
 from antiphon.log.read import LoadedBlock, LogReader, hashes_of
-from antiphon.log.rewrite import erase
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import BlockRow, LogHead, LogStore, RunRow
 from antiphon.log.tree import Frontier
@@ -39,8 +38,10 @@ def parts_of(
             raise Corrupt(f"the block of events from {start} is missing", first=start)
         leaves = reader.leaves(head, start)
         del leaves.headers[head.size - start :], leaves.bodies[head.size - start :]
-        seeds = Seeds(head.id, start, row.seeds).shared(len(leaves.headers)) if shared else row.seeds
-        yield Part(leaves, seeds)
+        seeds = Seeds(head.id, start, row.seeds)
+        if reader.veil(head):  # what is hidden here goes out as what is gone does
+            seeds.destroy(start + at for at in range(len(leaves.headers)) if leaves.state(at) > State.WITHHELD)
+        yield Part(leaves, seeds.shared(len(leaves.headers)) if shared else seeds.packed())
 
 
 class Home:
@@ -113,14 +114,19 @@ class Homes:
 
     def erases_in(self, head: LogHead) -> list[tuple[int, int]]:
         """The ranges that principals erase in the log of an agent of their own; none in anybody else's."""
-        found: list[tuple[int, int]] = []
+        return [one for _, _, ranges in self.erasing(head) for one in ranges]
+
+    def erasing(self, head: LogHead) -> list[tuple[bytes, int, list[tuple[int, int]]]]:
+        """As `erases_in`, one by one: (the home, the seq of its event, ranges)."""
+        found: list[tuple[bytes, int, list[tuple[int, int]]]] = []
         for principal, homes in self._of.items():
             standing = self.standing(principal)
             if standing is None or head.owner not in standing.agents:
                 continue
             for home in homes:
-                said = (event for seq, event in home.erased if event.log == head.id and standing.counts(home.id, seq))
-                found += [ranges for event in said for ranges in event.ranges]
+                for seq, event in home.erased:
+                    if event.log == head.id and standing.counts(home.id, seq):
+                        found.append((home.id, seq, event.ranges))
         return found
 
 
@@ -151,34 +157,37 @@ def uncovered(erased: Iterable[int], covered: list[tuple[int, int]]) -> int | No
     return None
 
 
-def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes) -> LogHead:
+Said = list[tuple[int, list[tuple[int, int]]]]
+"""What erasing events of a log name in it: (seq of the event, ranges)."""
+
+
+def ingest(store: LogStore, head: LogHead, parts: Iterable[Part], note: bytes, erasing: Said | None = None) -> LogHead:
     """The head after storing these parts behind what it has. Call inside a transaction: a failure stores nothing.
 
-    What the log's own erasing events say is gone in the first part is destroyed here too. Raises ProtocolViolation
-    when id, headers, hashes and the signed root do not fit together, or a leaf is bare that neither the log erases nor
-    its principal's home in this store.
+    What is held here stays, whatever the parts say of it: what their erasing events name is added to `erasing`, and is
+    for the caller to hide and destroy. Raises ProtocolViolation when id, headers, hashes and the signed root do not fit
+    together, or a leaf is bare that neither the log erases nor its principal's home in this store.
     """
     if log_id_of(head.owner, head.key) != head.id:
         raise ProtocolViolation("a log whose id does not follow from its owner and its key")
     signed = checkpoint.verify(note, head.key, log_id=head.id)
     head = msgspec.structs.replace(head, resets=list(head.resets))
     frontier = Frontier(head.size, head.frontier)
-    gone: list[int] = []
     bare: list[int] = []
-    said: list[tuple[int, int]] = []
+    said: Said = [] if erasing is None else erasing
     for part in parts:
-        _take(store, head, frontier, part, gone, bare, said)
+        _take(store, head, frontier, part, bare, said)
     if signed.size != frontier.size or signed.root != frontier.root():
         raise ProtocolViolation(
             f"the events received give another root than the checkpoint of size {signed.size} signs"
         )
-    if uncovered(bare, said) is not None:  # a home may be long: read only when it must have spoken
-        missing = uncovered(bare, [*said, *_erased_at_home(store, head)])
+    own = [one for _, ranges in said for one in ranges]
+    if uncovered(bare, own) is not None:  # a home may be long: read only when it must have spoken
+        missing = uncovered(bare, [*own, *_erased_at_home(store, head)])
         if missing is not None:
             raise ProtocolViolation(f"event {missing} is gone, but neither its log nor its principal erases it")
     head.frontier, head.note = frontier.packed(), note
     store.save_head(head)
-    erase(store, head, [seq for seq in gone if any(first <= seq < last for first, last in said)])
     return head
 
 
@@ -200,9 +209,8 @@ def _take(
     head: LogHead,
     frontier: Frontier,
     part: Part,
-    gone: list[int],
     bare: list[int],
-    said: list[tuple[int, int]],
+    said: Said,
 ) -> None:
     leaves = part.leaves
     skip = frontier.size - leaves.first
@@ -213,7 +221,7 @@ def _take(
         hashes = hashes_of(leaves, seeds)
     except Corrupt as error:
         raise ProtocolViolation(str(error)) from None
-    packed = _rejoin(store, head, leaves, hashes[:skip], seeds, gone) if skip else part.seeds
+    packed = _rejoin(store, head, leaves, hashes[:skip], seeds) if skip else part.seeds
     for at in range(skip, len(hashes)):
         raw, body = leaves.headers[at], leaves.bodies[at]
         if raw is None:
@@ -237,19 +245,16 @@ def _take(
     head.size = frontier.size
 
 
-def _rejoin(
-    store: LogStore, head: LogHead, leaves: Leaves, hashes: list[bytes], seeds: Seeds, gone: list[int]
-) -> bytes:
+def _rejoin(store: LogStore, head: LogHead, leaves: Leaves, hashes: list[bytes], seeds: Seeds) -> bytes:
     """The block's seeds, ours for the leaves held here already: those must be the same, whoever sends them again."""
     held = LoadedBlock(store, head, leaves.first)
     ours = held.leaves(store)
     if hashes_of(ours, held.seeds)[: len(hashes)] != hashes or len(ours.headers) != len(hashes):
         raise ProtocolViolation(f"the block of events from {leaves.first} is not the one that is here")
-    gone += [leaves.first + at for at in range(len(hashes)) if ours.state(at) <= State.WITHHELD < leaves.state(at)]
     return held.seeds.joined(seeds, len(hashes))
 
 
-def _check(head: LogHead, header: Header, body: bytes | None, seq: int, said: list[tuple[int, int]]) -> None:
+def _check(head: LogHead, header: Header, body: bytes | None, seq: int, said: Said) -> None:
     """A log's stamps rise, except at a clock reset; bodies keep their limit; what is erased is said in `said`."""
     if header.kind == kinds.CLOCK_RESET:
         head.resets.append((seq, header.hlc))
@@ -259,4 +264,4 @@ def _check(head: LogHead, header: Header, body: bytes | None, seq: int, said: li
     if body is not None and len(body) > BODY_BYTES_MAX:
         raise ProtocolViolation(f"event {seq} has a body over BODY_BYTES_MAX ({BODY_BYTES_MAX}) bytes")
     if body is not None and header.kind == kinds.ERASED:
-        said += kinds.read_erased(body, seq).own_ranges
+        said.append((seq, kinds.read_erased(body, seq).own_ranges))

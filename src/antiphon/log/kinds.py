@@ -23,13 +23,17 @@ KEY_REVOKED: Final = "key.revoked"
 ENROL_DELEGATED: Final = "enrol.delegated"
 ROOT_ROTATED: Final = "root.rotated"
 HOME_MOVED: Final = "home.moved"
+GRANT_GIVEN: Final = "grant.given"
+GRANT_WITHDRAWN: Final = "grant.withdrawn"
 REQUEST_REFUSED: Final = "request.refused"
 
 STATEMENT_KINDS: Final = frozenset(
     {PRINCIPAL_INCEPTED, AGENT_INCEPTED, INSTANCE_CERTIFIED, INSTANCE_PROVISIONAL, KEY_REVOKED, ENROL_DELEGATED,
      ROOT_ROTATED}
 )  # fmt: skip
-SYSTEM_KINDS: Final = STATEMENT_KINDS | {CLOCK_RESET, ERASED, ERASURE_REQUESTED, HOME_MOVED, REQUEST_REFUSED}
+SYSTEM_KINDS: Final = STATEMENT_KINDS | {
+    CLOCK_RESET, ERASED, ERASURE_REQUESTED, HOME_MOVED, GRANT_GIVEN, GRANT_WITHDRAWN, REQUEST_REFUSED,
+}  # fmt: skip
 
 
 class ClockReset(msgspec.Struct):
@@ -86,6 +90,35 @@ def read_home_moved(body: bytes, seq: int) -> HomeMoved:
         return msgspec.msgpack.decode(body, type=HomeMoved)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise ProtocolViolation(f"the event {seq}, which moves a home, cannot be read: {error}") from None
+
+
+class GrantGiven(msgspec.Struct):
+    """In a principal's log: `agent` has this role, in these tables or (None) in all. `ceiling` is the most that it may
+    declare where the highest number counts, None for what the table declares for everybody.
+    """
+
+    role: str
+    agent: bytes
+    tables: list[str] | None = None
+    ceiling: int | None = None
+
+
+class GrantWithdrawn(msgspec.Struct):
+    """In a principal's log: a grant of its own, named by (log, seq), counts no more from these sizes on, one for each
+    log of the agent; in a log that is not named nothing counts. The last word on a grant counts.
+    """
+
+    grant: tuple[bytes, int]
+    sizes: list[tuple[bytes, int]]
+
+
+def read_grant(kind: str, body: bytes, seq: int) -> GrantGiven | GrantWithdrawn:
+    """What an event of either kind says. Raises ProtocolViolation."""
+    shape: type[GrantGiven | GrantWithdrawn] = GrantGiven if kind == GRANT_GIVEN else GrantWithdrawn
+    try:
+        return msgspec.msgpack.decode(body, type=shape)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ProtocolViolation(f"the event {seq}, a {kind}, cannot be read: {error}") from None
 
 
 class RequestRefused(msgspec.Struct):

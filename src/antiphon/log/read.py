@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
@@ -15,13 +17,24 @@ from antiphon.log.store import LogHead, LogStore
 from antiphon.log.tree import HASH_BYTES, root_of
 from antiphon.model import hlc
 from antiphon.model.errors import Corrupt, NotFound
-from antiphon.model.event import Event, Header, State, decode_header, encode_header
+from antiphon.model.event import Event, Header, State, decode_header, encode_header, stored_header
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import EntityIds
 
 T = TypeVar("T")
+Ranges = Sequence[tuple[int, int]]
+"""Of seqs: (first, one past the last), ascending and disjoint."""
+Hidden = Mapping[int, Ranges]
+"""By log number: events that are stored and that nobody is shown, since an erasure of them waits out its hold."""
 _CACHED_BLOCKS: Final = 64
 _CACHED_FRAMES: Final = 256
+_Held = tuple[int, Header, bytes | None]
+"""A leaf whose header is held: its seq, the header, and the body."""
+
+
+def every_kind(kind: str) -> bool:
+    """Says that every kind is wanted."""
+    return True
 
 
 def stamp_of(head: LogHead, seq: int, recorded: int) -> int:
@@ -30,6 +43,12 @@ def stamp_of(head: LogHead, seq: int, recorded: int) -> int:
         if at > seq and reset < recorded:
             recorded = reset
     return recorded
+
+
+def covers(ranges: Ranges, seq: int) -> bool:
+    """Whether one of these ranges holds this seq."""
+    at = bisect_right(ranges, seq, key=lambda one: one[0])
+    return at > 0 and seq < ranges[at - 1][1]
 
 
 class LoadedBlock:
@@ -141,6 +160,31 @@ class LoadedBlock:
             found.extend(blocks.unpack_run(run.first, run.count, run.data))
         return found
 
+    def packed_in(self, store: LogStore, start: int, stop: int, whole: Callable[[str], bool]) -> list[_Held]:
+        """What is held in [start, stop) among the packed leaves; frames are inflated for kinds wanted whole."""
+        columns = self._columns
+        first, last = max(start - self.first, 0), min(stop - self.first, self.row.packed)
+        if columns is None or first >= last:
+            return []
+        headers = blocks.headers_of(columns, first=self.first, ids=self._ids, low=first, high=last)
+        wanted = {shape[0]: whole(shape[0]) for shape in columns.shapes}
+        found: list[_Held] = []
+        for low, high in pairwise(self._starts):
+            if high <= first or low >= last:
+                continue
+            frame: blocks.Frame | None = None
+            for at in range(max(low, first), min(high, last)):
+                header = headers[at - first]
+                if header is None:
+                    continue
+                if not wanted[header.kind]:
+                    found.append((self.first + at, header, None))
+                    continue
+                if frame is None:
+                    frame = self.frame(store, self.first + low, self.first + high)
+                found.append((self.first + at, header, frame.body(at - low)))
+        return found
+
     def frame(self, store: LogStore, start: int, end: int) -> blocks.Frame:
         """The frame with the bodies of the packed leaves [start, end)."""
         data = store.frame(self._no, start)
@@ -153,7 +197,8 @@ class LogReader:
     """Events and hashes of the logs in one store.
 
     `fresh` returns a number that changes when stored blocks may have changed; cached ones are dropped then.
-    Where somebody rewrites a block just while it is read, it is read again in a `snapshot`.
+    Where somebody rewrites a block just while it is read, it is read again in a `snapshot`. What is `hidden` reads as
+    if it were gone; `beneath` alone, which is for taking it out of tables and putting it back, reads it.
     """
 
     def __init__(
@@ -161,10 +206,13 @@ class LogReader:
         store: LogStore,
         fresh: Callable[[], int],
         snapshot: Callable[[], AbstractContextManager[None]] = nullcontext,
+        hidden: Callable[[], Hidden] = dict,
     ) -> None:
         self._store = store
         self._fresh = fresh
         self._snapshot = snapshot
+        self._hidden = hidden
+        self._veils: Hidden = {}
         self._version = -1
         self._blocks: OrderedDict[tuple[int, int], LoadedBlock] = OrderedDict()
         self._frames: OrderedDict[tuple[int, int], blocks.Frame] = OrderedDict()
@@ -178,10 +226,7 @@ class LogReader:
         """The block that holds this event."""
         if not 0 <= seq < head.size:
             raise NotFound(f"the log has {head.size:,} events; there is no event {seq}", seq=seq)
-        version = self._fresh()
-        if version != self._version:
-            self.forget_caches()
-            self._version = version
+        self._refresh()
         key = (head.no, seq - seq % BLOCK_LEAVES)
         found = self._blocks.get(key)
         if found is None:
@@ -190,6 +235,18 @@ class LogReader:
             if len(self._blocks) > _CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         return found
+
+    def _refresh(self) -> None:
+        version = self._fresh()
+        if version != self._version:
+            self.forget_caches()
+            self._veils = self._hidden()
+            self._version = version
+
+    def veil(self, head: LogHead) -> Ranges:
+        """What of a log is hidden."""
+        self._refresh()
+        return self._veils.get(head.no, ()) if self._veils else ()
 
     def _steady(self, read: Callable[[], T]) -> T:
         try:
@@ -201,10 +258,18 @@ class LogReader:
 
     def header(self, head: LogHead, seq: int) -> Header | None:
         """One header, None where it is gone."""
-        return self._steady(lambda: self.loaded(head, seq).header(seq))
+        header = self._steady(lambda: self.loaded(head, seq).header(seq))
+        return None if self._veils and covers(self.veil(head), seq) else header
 
     def event(self, head: LogHead, seq: int) -> Event:
         """One event. Raises NotFound when it was forgotten."""
+        event = self._steady(lambda: self._event(head, seq))
+        if self._veils and covers(self.veil(head), seq):
+            raise NotFound(f"event {seq} was erased by its log; it is hidden, and destroyed after a hold", seq=seq)
+        return event
+
+    def beneath(self, head: LogHead, seq: int) -> Event:
+        """One event, hidden or not. Raises NotFound when it is gone."""
         return self._steady(lambda: self._event(head, seq))
 
     def _event(self, head: LogHead, seq: int) -> Event:
@@ -227,30 +292,65 @@ class LogReader:
                 self._frames.popitem(last=False)
         return frame.body(seq - start)
 
-    def events(self, head: LogHead, first: int = 0, last: int | None = None) -> Iterator[Event]:
-        """The events held in [first, last), in order, block by block; forgotten ones are left out."""
+    def events(
+        self, head: LogHead, first: int = 0, last: int | None = None, *, whole: Callable[[str], bool] = every_kind
+    ) -> Iterator[Event]:
+        """The events held in [first, last), in order, block by block; forgotten ones are left out.
+
+        `whole` says of which kinds the bodies are wanted: of others they may be None, and are not inflated.
+        """
         end = head.size if last is None else min(last, head.size)
         seq = max(first, 0)
         while seq < end:
-            leaves = self.leaves(head, seq)
-            stop = min(end, leaves.first + len(leaves.headers))
-            if stop <= seq:
-                raise Corrupt(f"event {seq} is missing from its block", seq=seq)
-            for at in range(seq - leaves.first, stop - leaves.first):
-                raw = leaves.headers[at]
-                if raw is not None:
-                    header = decode_header(raw)
-                    place = leaves.first + at
-                    stamp = stamp_of(head, place, header.hlc)
-                    yield Event(head.id, place, header, leaves.bodies[at], stamp, head.owner)
+            stop = min(end, seq - seq % BLOCK_LEAVES + BLOCK_LEAVES)
+            veil = self.veil(head)
+            for place, header, body in self._steady(partial(self._held, head, seq, stop, whole)):
+                if veil and covers(veil, place):
+                    continue
+                yield Event(head.id, place, header, body, stamp_of(head, place, header.hlc), head.owner)
             seq = stop
 
+    def _held(self, head: LogHead, start: int, stop: int, whole: Callable[[str], bool]) -> list[_Held]:
+        """The leaves held in [start, stop) of one block, uncached: what else is in the block is not decoded."""
+        found: list[_Held] = []
+        runs = self._store.runs(head.no, start, stop)
+        if not runs or runs[0].first != start:
+            loaded = LoadedBlock(self._store, head, start - start % BLOCK_LEAVES)
+            found, runs = loaded.packed_in(self._store, start, stop, whole), loaded.runs
+            start = max(start, loaded.first + loaded.row.packed)
+        for run in runs:
+            if run.first + run.count <= start or run.first >= stop:
+                continue
+            if run.first > start:
+                break
+            leaves = blocks.unpack_run(run.first, run.count, run.data)
+            for at in range(start - run.first, min(stop - run.first, run.count)):
+                raw = leaves.headers[at]
+                if raw is not None:
+                    found.append((run.first + at, stored_header(raw), leaves.bodies[at]))
+            start = run.first + run.count
+        if start < stop:
+            raise Corrupt(f"event {start} is missing from its block", seq=start)
+        return found
+
     def leaves(self, head: LogHead, seq: int) -> blocks.Leaves:
-        """Everything held of the block around this event, uncached."""
+        """Everything held of the block around this event, uncached; what is hidden as a hash alone."""
         if not 0 <= seq < head.size:
             raise NotFound(f"the log has {head.size:,} events; there is no event {seq}", seq=seq)
         first = seq - seq % BLOCK_LEAVES
-        return self._steady(lambda: LoadedBlock(self._store, head, first).leaves(self._store))
+        veil = [(low, high) for low, high in self.veil(head) if low < first + BLOCK_LEAVES and high > first]
+
+        def read() -> blocks.Leaves:
+            loaded = LoadedBlock(self._store, head, first)
+            leaves = loaded.leaves(self._store)
+            hashes = hashes_of(leaves, loaded.seeds) if veil else []
+            for low, high in veil:
+                for at in range(max(low, first) - first, min(high - first, len(hashes))):
+                    if leaves.state(at) <= State.WITHHELD:
+                        leaves.forget(at, hashes[at], State.ERASED)
+            return leaves
+
+        return self._steady(read)
 
     def hashes(self, head: LogHead, seq: int) -> list[bytes]:
         """The leaf hashes of the block around this event, from its first leaf, computed from what is held."""
@@ -263,10 +363,12 @@ class LogReader:
 
     def opening(self, head: LogHead, seq: int) -> tuple[Event, bytes, bytes]:
         """An event with the blind and the salt that open its leaf."""
-        event = self.event(head, seq)
-        blind, salt = self.loaded(head, seq).seeds.of(seq)
+        return self._opening(self.event(head, seq), head)
+
+    def _opening(self, event: Event, head: LogHead) -> tuple[Event, bytes, bytes]:
+        blind, salt = self.loaded(head, event.seq).seeds.of(event.seq)
         if blind is None or salt is None or event.body is None:
-            raise NotFound(f"event {seq} was withheld or forgotten and cannot be shown", seq=seq)
+            raise NotFound(f"event {event.seq} was withheld or forgotten and cannot be shown", seq=event.seq)
         return event, blind, salt
 
     def leaf(self, head: LogHead, seq: int) -> bytes:
@@ -278,7 +380,7 @@ class LogReader:
         kept = loaded.kept_hash(seq)
         if kept is not None and loaded.state(seq) != State.WITHHELD:
             return kept
-        event, blind, salt = self.opening(head, seq)
+        event, blind, salt = self._opening(self._event(head, seq), head)
         return leaf_hash(blind, encode_header(event.header), body_hash(salt, event.body or b""))
 
     def subtree(self, head: LogHead) -> Callable[[int, int], bytes]:

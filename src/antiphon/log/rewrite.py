@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
+
+import msgspec
 
 from antiphon.log import block as blocks
 from antiphon.log.block import Leaves
@@ -14,17 +18,51 @@ from antiphon.model.event import State
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import EntityIds
 
+Snapshot = Callable[[], AbstractContextManager[None]]
 
-def pack_block(store: LogStore, head: LogHead, first: int) -> bool:
-    """Packs everything in one block into columns and frames; False when there was nothing to pack."""
-    loaded = LoadedBlock(store, head, first)
-    if not loaded.runs:
+
+class Packed(msgspec.Struct):
+    """A block with everything in it packed, and what it was packed from."""
+
+    row: BlockRow
+    frames: list[tuple[int, bytes]]
+    was: BlockRow
+    runs: list[RunRow]
+
+
+def pack(store: LogStore, head: LogHead, first: int, snapshot: Snapshot = nullcontext) -> Packed | None:
+    """Packs everything in one block, and stores nothing; None where there is nothing to pack. The snapshot is held
+    while it reads, no longer.
+    """
+    with snapshot():
+        loaded = LoadedBlock(store, head, first)
+        if not loaded.runs:
+            return None
+        leaves = loaded.leaves(store)
+    row, frames = _packed(head, leaves, loaded.row, loaded.seeds)
+    return Packed(row, frames, loaded.row, loaded.runs)
+
+
+def save_packed(store: LogStore, head: LogHead, done: Packed) -> bool:
+    """Stores a packed block; False where what it was packed from is not there any more. Runs that came behind stay."""
+    first, was = done.row.first, done.was
+    now = store.block(head.no, first)
+    if now is None or (now.packed, now.seeds, now.columns) != (was.packed, was.seeds, was.columns):
         return False
-    _save_packed(store, head, loaded.leaves(store), loaded.row, loaded.seeds)
+    if store.runs(head.no, first + was.packed, first + done.row.packed) != done.runs:
+        return False
+    done.row.root = now.root
+    store.save_block(head.no, done.row, done.frames)
     return True
 
 
-def _save_packed(store: LogStore, head: LogHead, leaves: Leaves, row: BlockRow, seeds: Seeds) -> None:
+def pack_block(store: LogStore, head: LogHead, first: int) -> bool:
+    """Packs everything in one block into columns and frames; False when there was nothing to pack."""
+    done = pack(store, head, first)
+    return done is not None and save_packed(store, head, done)
+
+
+def _packed(head: LogHead, leaves: Leaves, row: BlockRow, seeds: Seeds) -> tuple[BlockRow, list[tuple[int, bytes]]]:
     cuts = blocks.cut_frames(leaves.bodies)
     ids = EntityIds(head.id)
     columns = blocks.pack_columns(leaves, ids=ids, frames=cuts)
@@ -32,9 +70,8 @@ def _save_packed(store: LogStore, head: LogHead, leaves: Leaves, row: BlockRow, 
     if blocks.encode_headers(again) != leaves.headers:
         raise Corrupt(f"packing the block of events from {leaves.first} would change it", first=leaves.first)
     starts = accumulate(cuts, initial=leaves.first)
-    frames = zip(starts, blocks.pack_frames(leaves.bodies, cuts), strict=False)
-    packed = BlockRow(leaves.first, len(leaves.headers), seeds.packed(), row.root, columns)
-    store.save_block(head.no, packed, frames)
+    frames = list(zip(starts, blocks.pack_frames(leaves.bodies, cuts), strict=False))
+    return BlockRow(leaves.first, len(leaves.headers), seeds.packed(), row.root, columns), frames
 
 
 def erase(store: LogStore, head: LogHead, seqs: list[int], state: State = State.ERASED) -> None:
@@ -61,7 +98,8 @@ def _erase_in_block(store: LogStore, head: LogHead, first: int, seqs: list[int],
             leaves.forget(seq - first, hashes[seq - first], state)
     seeds.destroy(seqs)
     if loaded.row.packed:
-        _save_packed(store, head, leaves, loaded.row, seeds)
+        row, frames = _packed(head, leaves, loaded.row, seeds)
+        store.save_block(head.no, row, frames)
         return
     loaded.row.seeds = seeds.packed()
     store.save_block(head.no, loaded.row, None)

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from antiphon.model.errors import InvalidInput
+from antiphon.model.placed import condition_faults, place_faults
 
 if TYPE_CHECKING:
-    from antiphon.model.table import Column, Rollup, Table
+    from antiphon.model.table import Column, Rollup, Table, Writers
 
 GENERATION: Final = "__g"
 """What follows a table's name while another generation of it is made."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+ROLE: Final = _NAME
+"""What a role may be called."""
 _RESERVED: Final = frozenset({"n", "log", "seq", "rowid", "author", "date"})
 _RESERVED_TABLES: Final = frozenset(
     {"authors", "blocks", "followers", "frames", "letters", "logs", "mentions", "meta", "outbox", "reached", "runs"}
-    | {"rejections"}
+    | {"expected", "rejections", "tips"}
 )
 _NUMBERS: Final = frozenset({"integer", "real", "decimal", "duration", "timestamp", "boolean"})
 _OF_ROWS: Final = frozenset({"count", "sum", "min", "max", "set"})
@@ -52,9 +55,12 @@ def _faults(table: Table) -> Iterator[str]:
     yield from _index_faults(table, names)
     yield from _text_faults(table, names)
     yield from _authority_faults(table, names)
+    yield from _scope_faults(table)
+    yield from _retention_faults(table)
+    yield from _graph_faults(table)
     for rollup in table.rollups:
         yield from _rollup_faults(table, rollup, names)
-    yield from _place_faults(table, names)
+    yield from place_faults(table)
 
 
 def _key_faults(table: Table) -> Iterator[str]:
@@ -64,13 +70,33 @@ def _key_faults(table: Table) -> Iterator[str]:
             yield f"its key {name!r} is of type {column.type}, which has no order that all engines share"
         if column.merge != "last_write" or column.derived is not None or column.held:
             yield f"its key {name!r} can only be what the event says: no merge rule, not derived, not held"
+        if column.pii:
+            yield f"its key {name!r} is personal data, and keys go everywhere: use a random id"
     for name in table.shard:
         if name not in table.key:
             yield f"it is placed by {name!r}, which is not in its key: a row could not be found"
     for columns in table.unique:
-        for name in columns:
-            if name not in table.by_name:
-                yield f"unique over {name!r}, which is not a column"
+        yield from _unique_faults(table, columns)
+
+
+def _unique_faults(table: Table, columns: tuple[str, ...]) -> Iterator[str]:
+    said = f"unique over {', '.join(map(repr, columns)) or 'nothing'}"
+    for name in columns:
+        if name not in table.by_name:
+            yield f"unique over {name!r}, which is not a column"
+        elif not table.column(name).is_stored or table.column(name).type not in _KEYS | _NUMBERS:
+            yield f"unique over {name!r}, which is not stored with the row, or has no order"
+        elif table.column(name).pii and not table.column(name).blind:
+            yield f"unique over {name!r}, which is personal data that cannot be looked up: declare it `blind`"
+    if not columns or set(table.key) <= set(columns):
+        yield f"{said}: that is so by itself, or says nothing"
+    if all(index.where is not None or index.columns[: len(columns)] != columns for index in table.indexes):
+        yield f"{said} without an index that begins so, by which a second one would be found"
+    if table.home is None:
+        return
+    merges = {table.column(name).merge for name in columns if name not in table.key}
+    if "decided" not in merges or not merges <= {"decided", "once"}:
+        yield f"{said}: its home can keep that alone where it decides it: merge=DECIDED, the others once"
 
 
 def _column_faults(table: Table, column: Column) -> Iterator[str]:
@@ -167,8 +193,9 @@ def _index_faults(table: Table, names: list[str]) -> Iterator[str]:
                 yield f"an index names {name!r}, which is not a column"
             elif not table.column(name).is_stored and not table.column(name).held:
                 yield f"an index names {name!r}, which is computed when it is read"
-            elif table.column(name).pii:
+            elif table.column(name).pii and not table.column(name).blind:
                 yield f"an index names {name!r}, which is personal data: use `blind`"
+        yield from condition_faults(table, "an index", index.where)
         if index.time_block and table.column(index.columns[0]).type not in ("timestamp", "date"):
             yield f"a time-block index over {index.columns[0]!r}, which is no time"
 
@@ -195,11 +222,12 @@ def _text_faults(table: Table, names: list[str]) -> Iterator[str]:
 
 def _authority_faults(table: Table, names: list[str]) -> Iterator[str]:
     for rule in (table.writers, *(column.writers for column in table.columns if column.writers is not None)):
-        if rule.rule not in ("author", "principal", "anyone", "owners"):
-            yield f"writers by {rule.rule!r}: there are author, principal, anyone and owners"
+        if rule.rule not in ("author", "principal", "anyone", "owners", "role"):
+            yield f"writers by {rule.rule!r}: there are author, principal, anyone, owners and role"
         for name in rule.columns:
             if name not in names or table.column(name).type != "agent":
                 yield f"writers by {name!r}, which is not a column that names an agent"
+        yield from _role_faults(table, rule)
     for name in table.access.columns:
         if name not in names or table.column(name).type not in ("agent", "person"):
             yield f"readers by {name!r}, which is not a column that names an agent"
@@ -210,16 +238,64 @@ def _authority_faults(table: Table, names: list[str]) -> Iterator[str]:
         elif table.column(name).values and not set(values) <= set(table.column(name).values):
             yield f"readers while {name!r} has a value that it never has"
     named = table.minted or table.agent_in_key is not None or table.rollup_of is not None
-    if table.shared and table.writers.rule != "anyone" and not named:
+    if table.shared and table.writers.rule not in ("anyone", "role") and not named:
         yield "its key names no agent and is no minted id, so nobody can tell whose rows they are: writers=ANYONE?"
     if table.home is not None and (table.home not in names or table.column(table.home).type != "log"):
         yield f"its home {table.home!r} is not a column of type log"
     if table.home is not None and table.home in names and table.column(table.home).merge != "once":
         yield f"its home {table.home!r} must be written once: whoever could change it would decide"
-    if table.retention is not None and (
-        table.retention.column not in names or table.column(table.retention.column).type not in ("timestamp", "date")
-    ):
-        yield f"its retention goes by {table.retention.column!r}, which is no time"
+
+
+def _role_faults(table: Table, rule: Writers) -> Iterator[str]:
+    if rule.rule != "role":
+        if rule.name:
+            yield f"writers by {rule.rule} have no role, so not {rule.name!r} either"
+        return
+    if not isinstance(rule.name, str) or not ROLE.fullmatch(rule.name):
+        yield f"writers by the role {rule.name!r}, which is no name: use lower-case letters, digits and _, at most 63"
+    if len(rule.columns) > 1:
+        yield f"a role is granted by the principal of one agent, not of {' and '.join(rule.columns)}"
+    for name in rule.columns:
+        if name not in table.key and not table.minted:
+            yield (
+                f"a role is granted by the principal of {name!r}, which is outside the key: whoever was first to "
+                "write a row could choose who may"
+            )
+
+
+def _scope_faults(table: Table) -> Iterator[str]:
+    for scope in table.scopes:
+        if scope not in ("private", "circle", "public"):
+            yield f"it folds events of the scope {scope!r}: there are private, circle and public"
+    if len(set(table.scopes)) < len(table.scopes):
+        yield "a scope is listed twice"
+    if table.shared and "private" in table.scopes:
+        yield "it is shared, and shared tables fold no private events: leave `private` out of its scopes"
+
+
+def _retention_faults(table: Table) -> Iterator[str]:
+    kept = table.retention
+    if kept is None:
+        return
+    if kept.column not in table.by_name or table.column(kept.column).type not in ("timestamp", "date"):
+        yield f"its retention goes by {kept.column!r}, which is no time"
+    if kept.keep_ms < 1:
+        yield f"its retention keeps rows for {kept.keep_ms} ms: leave it out where they are kept for ever"
+
+
+def _graph_faults(table: Table) -> Iterator[str]:
+    for name in table.acyclic:
+        column = table.by_name.get(name)
+        if column is None:
+            yield f"without circles along {name!r}, which is not a column"
+            continue
+        of = column.of if column.type in ("list", "set") else column.type
+        if len(table.key) != 1 or of != table.column(table.key[0]).type or not column.is_stored:
+            yield f"without circles along {name!r}, which names no rows of the table by their key"
+        elif column.type == of and all(index.where is not None or index.columns[0] != name for index in table.indexes):
+            yield f"without circles along {name!r}, and no index begins with it, by which links would be found"
+        if table.home is not None and column.merge != "decided":
+            yield f"without circles along {name!r}: its home can keep them out only where it decides it: merge=DECIDED"
 
 
 def _rollup_faults(table: Table, rollup: Rollup, names: list[str]) -> Iterator[str]:
@@ -239,44 +315,3 @@ def _rollup_faults(table: Table, rollup: Rollup, names: list[str]) -> Iterator[s
         ):
             what = table.column(measure.column).type if measure.column in names else "nothing that is there"
             yield f"{said}: the {measure.function} of {measure.column!r}, which is {what}"
-
-
-def _place_faults(table: Table, names: list[str]) -> Iterator[str]:
-    places = table.places
-    for place, name in places.columns():
-        if name not in names:
-            yield f"its place {place} names {name!r}, which is not a column"
-    if places.wide is not None:
-        for name in (*places.wide.partition, *(name.removeprefix("-") for name in places.wide.clustering)):
-            if name not in table.key and (name in places.wide.partition or not table.minted):
-                yield f"its place wide has {name!r} in the primary key, and the table's key has not"
-        if places.wide.bucket_of is not None and table.column(places.wide.bucket_of).type != "timestamp":
-            yield f"its place wide makes buckets of {places.wide.bucket_of!r}, which is no timestamp"
-    if places.relational is not None:
-        for name in (*places.relational.hash, *filter(None, (places.relational.by_time,))):
-            if name not in table.key:
-                yield f"its place relational has partitions by {name!r}, which is outside the key"
-        if bool(places.relational.hash) != bool(places.relational.partitions):
-            yield "its place relational: partitions by hash need columns and a number"
-    if places.series is not None and table.column(places.series.time).type != "timestamp":
-        yield f"its place series goes by {places.series.time!r}, which is no timestamp"
-    elif places.series is not None and places.series.time not in table.key:
-        yield f"its place series has chunks by {places.series.time!r}, which is outside the key"
-    yield from _other_place_faults(table)
-
-
-def _other_place_faults(table: Table) -> Iterator[str]:
-    places = table.places
-    for vectors in places.vectors:
-        if table.column(vectors.column).type != "vector":
-            yield f"its place vectors is over {vectors.column!r}, which is no vector"
-        if vectors.metric not in ("cosine", "l2", "ip"):
-            yield f"its place vectors measures by {vectors.metric!r}: there are cosine, l2, ip"
-    for stream in places.streams:
-        if stream.partitions < 1:
-            yield f"its stream {stream.topic!r} has no partitions"
-        if stream.compaction and stream.kinds:
-            yield f"its stream {stream.topic!r} of events cannot be compacted: each event is news"
-    for cache in places.caches:
-        if cache.shape not in ("json", "hash", "set", "flag", "list"):
-            yield f"its cache {cache.pattern!r} has the shape {cache.shape!r}: there are json, hash, set, flag, list"

@@ -198,6 +198,14 @@ def decode_header(raw: bytes) -> Header:
     return header
 
 
+def stored_header(raw: bytes) -> Header:
+    """The header in bytes that were looked at when they were stored here. Raises ProtocolViolation."""
+    try:
+        return _header_decoder.decode(raw)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ProtocolViolation(f"not an event header: {error}") from None
+
+
 def header_fault(header: Header) -> str | None:
     """What is wrong with a header's values, or None when nothing is."""
     if header.version != HEADER_VERSION:

@@ -20,6 +20,9 @@ FRAME_BODY_BYTES: Final = 14_336
 RUNS_PER_BLOCK_MAX: Final = 64
 """Small rows that may pile up in an open block before they are packed into columns."""
 
+ERASURE_HOLD_MS: Final = 72 * 3_600_000
+"""What an instance erases is hidden on other replicas, and destroyed so long after they have heard of it."""
+
 CLOCK_AHEAD_MS_MAX: Final = 300_000
 """Stamps further ahead of the local clock than this are not folded yet and never advance ours."""
 
@@ -30,6 +33,9 @@ FULLTEXT_INLINE_EVENTS_MAX: Final = 64
 """Commits up to this size are indexed for full text in the same transaction; larger ones leave a backlog."""
 
 BUSY_TIMEOUT_MS: Final = 10_000
+WAL_PAGES_MAX: Final = 4_000
+"""Pages that wait in a file's write-ahead log, 16 MiB, before a commit copies them to their places. Pages that every
+commit writes to, as those of an index over random keys, are copied once in so long."""
 NAME_CHARS_MAX: Final = 64
 TAGS_MAX: Final = 32
 OUTBOX_COMMITS_MAX: Final = 100_000
@@ -62,11 +68,15 @@ ITEMS_MAX: Final = 4_096
 
 KEY_BYTES_MAX: Final = 1_024
 """Of a row's key, encoded."""
+EVENT_WRITES_MAX: Final = 4_096
+"""Rows that one event may write to."""
 
 PAGE_ROWS_MAX: Final = 10_000
 """Rows of one answer."""
 ROWS_SCANNED_MAX: Final = 100_000
 """Rows that a page looks at for conditions which its index does not serve; then it ends, and says where to go on."""
+ROWS_PASSED_MAX: Final = 200_000
+"""Rows of others that a page passes over (0.3 s); then it ends, and says where to go on."""
 VECTORS_SCANNED_MAX: Final = 100_000
 """Vectors that one question is compared with (2 s without numpy)."""
 NEIGHBOURS_MAX: Final = 1_000
@@ -74,6 +84,12 @@ BUCKETS_MAX: Final = 100_000
 """Buckets of one answer of a rollup, empty ones counted where they are filled in."""
 VALUES_MAX: Final = 100_000
 """Different values of a column in one answer."""
+DUPLICATES_MAX: Final = 1_000
+"""Values that several rows have though their columns are unique, in one answer."""
+DUPLICATE_ROWS_MAX: Final = 100
+"""Rows named of those that have one such value; how many there are is said."""
+LINKS_SCANNED_MAX: Final = 100_000
+"""Rows looked through for circles."""
 CURSOR_CHARS_MAX: Final = 1 << 20
 
 TASK_DEPENDENCIES_MAX: Final = 64
@@ -82,5 +98,11 @@ TASK_DEPENDENCIES_MAX: Final = 64
 DEPENDENCY_WALK_MAX: Final = 10_000
 """Tasks that a home looks at before it lets one wait for another."""
 
+GRANTS_MAX: Final = 65_536
+"""Grants of one principal; what it grants past that counts for nothing."""
+GRANT_TABLES_MAX: Final = 256
+"""Tables that one grant names."""
+
 REGION_FILES_MAX: Final = 256
 """Files of logs, and files of rows, of one region."""
+REASON_CHARS_MAX: Final = 1_000

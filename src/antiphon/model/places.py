@@ -16,7 +16,21 @@ FOREVER: Final = 0
 """As a retention: for ever."""
 
 
-class Relational(msgspec.Struct, frozen=True, omit_defaults=True):
+class Named(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What all places have: `names` are (column, what this place calls it); the others keep their names."""
+
+    names: tuple[tuple[str, str], ...] = ()
+
+    def name_of(self, column: str) -> str:
+        """What this place calls a column."""
+        return next((name for renamed, name in self.names if renamed == column), column)
+
+    def column_of(self, name: str) -> str:
+        """The column that this place calls so."""
+        return next((column for column, given in self.names if given == name), name)
+
+
+class Relational(Named, frozen=True, omit_defaults=True):
     """PostgreSQL and its kin. Partitions by hash of columns, or by time (`by_time`, one partition each `every_ms`)."""
 
     hash: tuple[str, ...] = ()
@@ -25,14 +39,14 @@ class Relational(msgspec.Struct, frozen=True, omit_defaults=True):
     every_ms: int = 0
 
 
-class Series(msgspec.Struct, frozen=True, omit_defaults=True):
+class Series(Named, frozen=True, omit_defaults=True):
     """A time series: a hypertable on `time`, in chunks of `chunk_ms`."""
 
     time: str
     chunk_ms: int = 7 * DAY_MS
 
 
-class Vectors(msgspec.Struct, frozen=True, omit_defaults=True):
+class Vectors(Named, frozen=True, omit_defaults=True):
     """A nearest-neighbour index (HNSW) over a vector column. `metric` is cosine, l2 or ip."""
 
     column: str
@@ -41,7 +55,7 @@ class Vectors(msgspec.Struct, frozen=True, omit_defaults=True):
     ef_construction: int = 64
 
 
-class Wide(msgspec.Struct, frozen=True, omit_defaults=True):
+class Wide(Named, frozen=True, omit_defaults=True):
     """A wide-row store. The partition is `partition`, and the bucket of `bucket_of` of width `bucket_ms` where given;
     within it rows are ordered by `clustering` (a leading `-` is descending).
     """
@@ -53,16 +67,18 @@ class Wide(msgspec.Struct, frozen=True, omit_defaults=True):
     ttl_ms: int = FOREVER
 
 
-class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node of a graph for each row, with these columns as properties."""
+class Node(Named, frozen=True, omit_defaults=True):
+    """A node of a graph for each row; its properties are the key's columns and these."""
 
     label: str
     properties: tuple[str, ...] = ()
 
 
-class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
+class Edge(Named, frozen=True, omit_defaults=True):
     """An edge of a graph for each row (or for each item of a list column): `source` and `target` name the columns,
-    `source_label` and `target_label` the nodes.
+    `source_label` and `target_label` the nodes. With `where`, only while a column has this value, or one of these.
+
+    Edges of one type between nodes of two labels come from one table alone: else its deletes would take another's.
     """
 
     type: str
@@ -71,17 +87,65 @@ class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
     source_label: str
     target_label: str
     properties: tuple[str, ...] = ()
+    where: tuple[str, Any] | None = None
+
+    @property
+    def accepted(self) -> tuple[Any, ...]:
+        """The values that `where` lets pass."""
+        return accepted_by(self.where)
 
 
-class Search(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A search index. `analyzers` are (column, analyzer); other text columns are keywords."""
+class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step that a word takes in an analyzer, `does` being one of FILTERS.
 
-    analyzers: tuple[tuple[str, str], ...] = ()
-    nested: tuple[str, ...] = ()
+    *Shapes*: `synonyms` are groups of words that are found for each other; `patterns` are regular expressions whose
+    groups are words too, beside the whole one.
+    """
+
+    name: str
+    does: str
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    patterns: tuple[str, ...] = ()
+    language: str = ""
 
 
-class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key-value cache. `pattern` has columns in braces; `of` are the columns kept (all when empty)."""
+FILTERS: Final = frozenset({"lowercase", "synonyms", "parts", "stop", "stem"})
+"""What a filter does: lower case, synonyms, parts of a word by patterns, dropping stop words, stems (of a language)."""
+TOKENIZERS: Final = frozenset({"standard", "whitespace"})
+LOWERCASE: Final = Filter("lowercase", "lowercase")
+
+
+class Analyzer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a text becomes the words by which it is found: as the tokenizer cuts them, then the filters in order."""
+
+    name: str
+    tokenizer: str = "standard"
+    filters: tuple[Filter, ...] = (LOWERCASE,)
+
+
+ENGLISH: Final = Analyzer(
+    "english",
+    filters=(LOWERCASE, Filter("english_stop", "stop", language="english"), Filter("english_stem", "stem",
+                                                                                     language="english")),
+)  # fmt: skip
+
+
+class Nested(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A JSON column whose objects are searched one by one; `fields` are (name, the type of a column)."""
+
+    column: str
+    fields: tuple[tuple[str, str], ...]
+
+
+class Search(Named, frozen=True, omit_defaults=True):
+    """A search index. `analyzers` are (column, analyzer); other text, there and in `nested`, is found whole."""
+
+    analyzers: tuple[tuple[str, Analyzer], ...] = ()
+    nested: tuple[Nested, ...] = ()
+
+
+class Cache(Named, frozen=True, omit_defaults=True):
+    """A key-value cache. `pattern` has names of columns in braces; `of` are the columns kept (all when empty)."""
 
     pattern: str
     of: tuple[str, ...] = ()
@@ -89,10 +153,15 @@ class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
     shape: str = "json"
     """json, hash, set, flag or list."""
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns in the pattern, in order."""
+        return [self.column_of(name) for name in braced(self.pattern)]
 
-class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
+
+class Stream(Named, frozen=True, omit_defaults=True):
     """A topic: of events of these `kinds`, or (with none) of the table's changes. `by` are the columns of the key
-    that says which partition.
+    that says which partition. `sealed`: under a key of those whom an event is about, since what is in it stays.
     """
 
     topic: str
@@ -102,13 +171,18 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     compaction: bool = False
     replication: int = 3
     by: tuple[str, ...] = ()
+    sealed: bool = False
 
 
-class Archive(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Columnar files in object storage, one for each period of `every_ms` of the column `time`."""
+class Archive(Named, frozen=True, omit_defaults=True):
+    """Columnar files in object storage, one for each period of `every_ms` of the column `time`.
+
+    `sealed`: under a key of those whom the rows are about, since copies and versions of such files are out of reach.
+    """
 
     time: str
     every_ms: int = DAY_MS
+    sealed: bool = True
 
 
 class Places(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -140,16 +214,21 @@ class Places(msgspec.Struct, frozen=True, omit_defaults=True):
         for node in self.nodes:
             found += [(f"node {node.label}", name) for name in node.properties]
         for edge in self.edges:
-            found += [(f"edge {edge.type}", name) for name in (edge.source, edge.target, *edge.properties)]
+            found += [(f"edge {edge.type}", name) for name in _of_edge(edge)]
         if self.search is not None:
-            found += [("search", name) for name in (*(c for c, _ in self.search.analyzers), *self.search.nested)]
+            named = (*(c for c, _ in self.search.analyzers), *(nested.column for nested in self.search.nested))
+            found += [("search", name) for name in named]
         for cache in self.caches:
-            found += [(f"cache {cache.pattern}", name) for name in (*braced(cache.pattern), *cache.of)]
+            found += [(f"cache {cache.pattern}", name) for name in (*cache.columns, *cache.of)]
         for stream in self.streams:
             found += [(f"stream {stream.topic}", name) for name in stream.by]
         if self.archive is not None:
             found.append(("archive", self.archive.time))
         return found
+
+    def analyzers(self) -> list[Analyzer]:
+        """The analyzers of its texts, each once."""
+        return list({analyzer.name: analyzer for _, analyzer in (self.search or Search()).analyzers}.values())
 
     def named(self) -> list[tuple[str, Any]]:
         """(what, place) for every place there is, one by one."""
@@ -161,6 +240,18 @@ class Places(msgspec.Struct, frozen=True, omit_defaults=True):
             elif value is not None:
                 found.append((name, value))
         return found
+
+
+def _of_edge(edge: Edge) -> tuple[str, ...]:
+    return (edge.source, edge.target, *edge.properties, *(edge.where or ())[:1])
+
+
+def accepted_by(where: tuple[str, Any] | None) -> tuple[Any, ...]:
+    """The values that a condition (column, value or values) lets pass."""
+    if where is None:
+        return ()
+    value = where[1]
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def braced(pattern: str) -> list[str]:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from antiphon.model.table import Access, Check, Column, Derived, FullText, Index, Merge, Rollup, Table, Type, Writers
+from antiphon.model.places import Analyzer, Edge, Filter, Nested, accepted_by
+from antiphon.model.table import (
+    SCOPES,
+    Access,
+    Check,
+    Column,
+    Derived,
+    FullText,
+    Index,
+    Merge,
+    Rollup,
+    Table,
+    Type,
+    Writers,
+)
+from antiphon.model.text import entity_text, id_text
 
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1))
+_IN_ARROW: Final = frozenset({"type", "source", "target", "source_label", "target_label"})
 
 
 def duration(ms: int) -> str:
@@ -46,12 +62,16 @@ def merge_text(column: Column) -> str:
 
 def writers_text(writers: Writers) -> str:
     """Whose events may write."""
+    if writers.rule == "role":
+        by = f"the principal of {writers.columns[0]}" if writers.columns else "a principal that the file trusts"
+        return f"role {writers.name}, granted by {by}"
     return f"author and {', '.join(writers.columns)}" if writers.columns else writers.rule
 
 
 def access_text(access: Access) -> str:
     """Who may read a row."""
-    return f"author and {', '.join(access.columns)}" if access.columns else access.rule
+    said = f"author and {', '.join(access.columns)}" if access.columns else access.rule
+    return said if access.besides is None else f"{said}; all while {condition_text(access.besides)}"
 
 
 def check_text(check: Check) -> str:
@@ -122,8 +142,7 @@ def index_text(index: Index) -> str:
     """One index."""
     said = ", ".join(index.columns) + (" descending" if index.descending else "")
     if index.where is not None:
-        accepted = " or ".join(map(_value, index.accepted))
-        said += f", where {index.where[0]} is {accepted}"
+        said += f", where {condition_text(index.where)}"
     if index.include:
         said += f", covering {', '.join(index.include)}"
     return said + (", by blocks of time" if index.time_block else "")
@@ -144,29 +163,90 @@ def rollup_text(rollup: Rollup) -> str:
     return f"{rollup.name}: {measures} by {duration(rollup.bucket_ms)} of {rollup.time}{group}"
 
 
+def key_text(table: Table, row: Mapping[str, Any]) -> str:
+    """The key of a row, as people name it."""
+    shown = {name: value_text(table.column(name), row[name]) for name in table.key}
+    return (
+        next(iter(shown.values())) if len(shown) == 1 else ", ".join(f"{name}={text}" for name, text in shown.items())
+    )
+
+
+def value_text(column: Column, value: Any) -> str:
+    """A value in one line: ids as they are typed."""
+    if isinstance(value, bytes) and column.type in (Type.ID, Type.PERSON):
+        return entity_text(value)
+    if isinstance(value, bytes) and column.type in (Type.AGENT, Type.LOG):
+        return id_text(value)
+    return str(value)
+
+
+def condition_text(where: tuple[str, Any]) -> str:
+    """A condition that a column has this value, or one of these."""
+    return f"{where[0]} is {' or '.join(map(_value, accepted_by(where)))}"
+
+
 def place_text(place: Any) -> str:
     """What a place says that columns do not."""
     said = []
+    if isinstance(place, Edge):
+        ends = f"(:{place.source_label})-[:{place.type}]->(:{place.target_label})"
+        said.append(f"{ends} from {place.source} to {place.target}")
     for name in place.__struct_fields__:
         value = getattr(place, name)
-        if value in (None, (), "", False):
+        if value in (None, (), "", False) and name != "retention_ms":
+            continue
+        if isinstance(place, Edge) and name in _IN_ARROW:
             continue
         if name.endswith("_ms"):
             said.append(f"{name.removesuffix('_ms')} {duration(value) if value else 'for ever'}")
+        elif name == "where":
+            said.append(f"where {condition_text(value)}")
+        elif name == "names":
+            said.append(", ".join(f"{column} as {given}" for column, given in value))
+        elif name == "sealed":
+            said.append("sealed by the subject's key")
         elif value is True:
             said.append(name)
         elif isinstance(value, tuple):
-            said.append(
-                f"{name} " + ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in value)
-            )
+            said.append(f"{name} " + ", ".join(map(_item_text, value)))
         else:
             said.append(f"{name} {value}")
     return "; ".join(said) or "with nothing special"
 
 
+def _item_text(item: Any) -> str:
+    """One of several things that a place lists."""
+    if isinstance(item, Nested):
+        return f"{item.column} ({', '.join(f'{name} {kind}' for name, kind in item.fields)})"
+    if isinstance(item, tuple):
+        return " by ".join(one.name if isinstance(one, Analyzer) else str(one) for one in item)
+    return str(item)
+
+
+def analyzer_text(analyzer: Analyzer) -> str:
+    """How a text becomes words."""
+    steps = "".join(f"; {filter_text(step)}" for step in analyzer.filters)
+    return f"{analyzer.name}: {analyzer.tokenizer} words{steps}"
+
+
+def filter_text(step: Filter) -> str:
+    """One step of an analyzer."""
+    said = {
+        "synonyms": f"synonyms {', '.join(' = '.join(group) for group in step.synonyms)}",
+        "parts": f"parts by {' and '.join(step.patterns)}",
+        "stop": f"no stop words of {step.language}",
+        "stem": f"stems of {step.language}",
+    }.get(step.does, step.does)
+    return said if said == step.name else f"{step.name} ({said})"
+
+
 def places_short(table: Table) -> str:
     """The sorts of engines that a table has a place in."""
     return ", ".join(dict.fromkeys(name for name, _ in table.places.named()))
+
+
+def _kept_by(table: Table) -> str:
+    return "listed where it is not so" if table.home is None else "kept by the home"
 
 
 def facts_of(table: Table) -> Iterator[tuple[str, str]]:
@@ -176,7 +256,10 @@ def facts_of(table: Table) -> Iterator[tuple[str, str]]:
         yield "rollup of", table.rollup_of
     yield "writers", writers_text(table.writers)
     yield "read by", access_text(table.access)
-    yield "events", "public and circle" if table.shared else "of every scope"
+    if table.rollup_of is None:
+        of = "of every log" if table.shared else "of the file's own agents"
+        scopes = "of every scope" if table.scopes == SCOPES else " and ".join(table.scopes)
+        yield "events", f"{scopes}, {of}"
     if table.home is not None:
         yield "home", table.home
     yield "placed by", ", ".join(table.shard_columns)
@@ -185,7 +268,9 @@ def facts_of(table: Table) -> Iterator[tuple[str, str]]:
     if table.retention is not None:
         yield "kept", f"{duration(table.retention.keep_ms)} from {table.retention.column}"
     for columns in table.unique:
-        yield "unique", ", ".join(columns)
+        yield "unique", f"{', '.join(columns)}: {_kept_by(table)}"
+    for name in table.acyclic:
+        yield "no circles", f"along {name}: {_kept_by(table)}"
     for index in table.indexes:
         yield "index", index_text(index)
     if table.fulltext is not None:
@@ -194,4 +279,6 @@ def facts_of(table: Table) -> Iterator[tuple[str, str]]:
         yield "rollup", rollup_text(rollup)
     for name, place in table.places.named():
         yield name, place_text(place)
+    for analyzer in table.places.analyzers():
+        yield "analyzer", analyzer_text(analyzer)
     yield "fingerprint", table.fingerprint

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from antiphon.model.errors import InvalidInput
-from antiphon.model.places import Places
+from antiphon.model.event import Scope
+from antiphon.model.places import Places, accepted_by
 
 
 class Type(StrEnum):
@@ -72,11 +73,19 @@ class Merge(StrEnum):
     """What the row's home wrote last; what others write is refused."""
 
 
+SCOPES: Final = ("private", "circle", "public")
+"""What `Table.scopes` can name, and by default does."""
+SHARED_SCOPES: Final = ("circle", "public")
+"""What it can name in a shared table."""
+
+
 class Writers(msgspec.Struct, frozen=True):
-    """Whose events may write to a row: see AUTHOR, PRINCIPAL, ANYONE and `owners`."""
+    """Whose events may write to a row: see AUTHOR, PRINCIPAL, ANYONE, `owners` and `role`."""
 
     rule: str
     columns: tuple[str, ...] = ()
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    """The role's; no other rule has one, and what is printed of those does not change by it."""
 
 
 AUTHOR: Final = Writers("author")
@@ -89,6 +98,14 @@ ANYONE: Final = Writers("anyone")
 def owners(*columns: str) -> Writers:
     """The agents that these columns of the row name when the write comes, in the one order; and the row's author."""
     return Writers("owners", columns)
+
+
+def role(name: str, owner: str | None = None) -> Writers:
+    """Agents that hold this role, by a grant which the event cites; the row's author too needs one.
+
+    Of the principal of the agent that the column `owner` names; where none is named, of one that the file trusts.
+    """
+    return Writers("role", () if owner is None else (owner,), name)
 
 
 class Access(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -190,10 +207,7 @@ class Index(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def accepted(self) -> tuple[Any, ...]:
         """The values that `where` lets pass."""
-        if self.where is None:
-            return ()
-        value = self.where[1]
-        return tuple(value) if isinstance(value, list | tuple) else (value,)
+        return accepted_by(self.where)
 
     def name_in(self, table: str) -> str:
         """What engines call the index over this table's rows; engines keep such names with those of tables."""
@@ -242,9 +256,12 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     """A table of a domain. `subject` is the column that a row is quoted by.
 
     Each row also carries the place of the event it speaks by: the one that last wrote `subject`. `minted` says that
-    the key is the id which the asserting event made, so that nobody else can make the row. `shared` tables fold no
-    private events. `home` names the column with the log that decides the row's *decided* columns. `shard` are the
-    columns (the key's first by default) by whose hash rows are placed; derived columns look no further.
+    the key is the id which the asserting event made, so that nobody else can make the row. `shared` tables are of all
+    logs and fold no private events; the others are of the file's own agents. `scopes` are those of the events that are
+    folded, where that is less than all of these. `home` names the column with the log that decides the row's *decided*
+    columns. `shard` are the columns (the key's first by default) by whose hash rows are placed; derived columns look
+    no further. `unique` columns together, and `acyclic` ones (they name rows of the table itself, without circles),
+    are decided by a home where there is one; without, rows that break them are listed.
     """
 
     name: str
@@ -252,10 +269,12 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
+    acyclic: tuple[str, ...] = ()
     fulltext: FullText | None = None
     subject: str | None = None
     minted: bool = True
     shared: bool = False
+    scopes: tuple[str, ...] = ()
     writers: Writers = AUTHOR
     access: Access = READ_OWN
     home: str | None = None
@@ -275,6 +294,10 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         names = {column.name: column for column in self.columns}
         if self.minted and not (len(self.key) == 1 and getattr(names.get(self.key[0]), "type", None) == Type.ID):
             msgspec.structs.force_setattr(self, "minted", False)
+        if not self.scopes:
+            msgspec.structs.force_setattr(self, "scopes", SHARED_SCOPES if self.shared else SCOPES)
+        elif sorted(self.scopes) == sorted(set(self.scopes) & set(SCOPES)):
+            msgspec.structs.force_setattr(self, "scopes", tuple(one for one in SCOPES if one in self.scopes))
         fault = fault_of(self)
         if fault:
             raise InvalidInput(f"table {self.name!r}: {fault}", table=self.name)
@@ -293,6 +316,15 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
                 f"table {self.name!r} has no column {name!r}; it has {known}", table=self.name, column=name
             )
         return found
+
+    @cached_property
+    def folded_scopes(self) -> frozenset[int]:
+        """The scopes of the events that it folds."""
+        return frozenset(Scope[scope.upper()] for scope in self.scopes)
+
+    def folds(self, scope: int, *, foreign: bool) -> bool:
+        """Whether an event of this scope writes to its rows; `foreign`: of a log of none of the file's own agents."""
+        return scope in self.folded_scopes and (self.shared or not foreign)
 
     @cached_property
     def held(self) -> str | None:
@@ -331,10 +363,26 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         return self.shard or (self.key[0],)
 
     @cached_property
+    def asks_roles(self) -> bool:
+        """Whether there is something here that needs a role to be written."""
+        return self.writers.rule == "role" or any(c.writers and c.writers.rule == "role" for c in self.columns)
+
+    @cached_property
+    def takes_grants(self) -> bool:
+        """Whether what an event may write here can hang on a grant: a role that it needs, a ceiling that it has."""
+        return self.asks_roles or any(column.merge == Merge.HIGHEST for column in self.columns)
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether every column takes its last write and the author alone writes: such rows need no more than that."""
         simple = all(c.merge == Merge.LAST_WRITE and c.writers is None for c in self.columns)
         return simple and self.home is None and self.writers.rule in ("author", "anyone", "principal")
+
+    @cached_property
+    def kept_together(self) -> frozenset[str]:
+        """The columns by which its homes keep something true of several rows: unique columns, no circles."""
+        kept = {*self.acyclic, *(name for columns in self.unique for name in columns)}
+        return frozenset(kept if self.home is not None else ())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -343,9 +391,19 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
 
     @cached_property
     def shape(self) -> str:
-        """Changes whenever the rows could: where they are also kept, and who may read them, leave it."""
-        bare = msgspec.structs.replace(self, places=Places(), access=READ_OWN, retention=None, doc="")
+        """Changes whenever the rows could: where they are also kept, who may read them and what is listed leave it."""
+        bare = msgspec.to_builtins(self)
+        for name in _NOT_OF_ROWS:
+            bare.pop(name, None)
+        for column in bare["columns"]:
+            for name in _NOT_OF_VALUES:
+                column.pop(name, None)
         return sha256(msgspec.json.encode(bare)).hexdigest()[:16]
+
+
+_NOT_OF_ROWS: Final = ("places", "access", "retention", "doc", "unique", "acyclic")
+_NOT_OF_VALUES: Final = ("references", "pii", "blind", "doc")
+"""What a declaration says besides which rows there are, and what is in them."""
 
 
 def below_sql(column: str) -> str:

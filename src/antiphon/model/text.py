@@ -85,6 +85,11 @@ def entity_hasher(log_id: bytes) -> EntityIds:
     return EntityIds(log_id)
 
 
+_ID_MARKS: Final = 0x7000_8000_0000_0000_0000
+_ID_TAIL: Final = 0x0FFF_3FFF_FFFF_FFFF_FFFF
+"""Where an id says that it is a UUIDv7, and the bits that are drawn from the hash."""
+
+
 class EntityIds:
     """Ids of the entities a log creates: UUIDv7 with the hlc's milliseconds, then 74 bits of H(log, seq, n).
 
@@ -98,14 +103,8 @@ class EntityIds:
 
     def of(self, hlc: int, seq: int, n: int = 0) -> bytes:
         """The n-th entity that the event at `seq` creates."""
-        tail = int.from_bytes(sha256(self._base + _PLACE(seq, n)).digest()[:10], "big")
-        value = (
-            ((hlc >> 16) << 80)
-            | 0x7000_8000_0000_0000_0000
-            | (tail & 0x0FFF_0000_0000_0000_0000)
-            | (tail & 0x3FFF_FFFF_FFFF_FFFF)
-        )
-        return value.to_bytes(16, "big")
+        tail = int.from_bytes(sha256(self._base + _PLACE(seq, n)).digest()[:10], "big") & _ID_TAIL
+        return (((hlc >> 16) << 80) | _ID_MARKS | tail).to_bytes(16, "big")
 
 
 def natural_id(domain: str, key: str) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -53,6 +54,21 @@ def canonical(column: Column, value: Any) -> Any:
     if fault:
         raise InvalidInput(f"column {column.name!r}: {value!r:.60} is {fault}", column=column.name)
     return found
+
+
+def form_of(column: Column) -> Callable[[Any], Any]:
+    """`canonical` for one column: a value that has its form already, as most have, is returned at once."""
+    check, width = column.check, _WIDTHS.get(column.type)
+    if width is not None and check is None:
+        return lambda value: value if type(value) is bytes and len(value) == width else canonical(column, value)
+    kind: type | None = {Type.REAL: float, Type.INTEGER: int}.get(column.type)
+    if kind is None or check is None or check != Check(least=check.least, most=check.most):
+        return lambda value: canonical(column, value)
+    most = INTEGER_MAX if kind is int else sys.float_info.max
+    low: Any = -most if check.least is None else check.least
+    high: Any = most if check.most is None else check.most
+    # zero goes the long way: a real has two
+    return lambda value: value if type(value) is kind and value and low <= value <= high else canonical(column, value)
 
 
 def _article(column: Column) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from antiphon.engines.sqlite import fulltext
-from antiphon.engines.sqlite.file import SqliteFile, network_file_system, translated
+from antiphon.engines.sqlite.file import SqliteFile, network_file_system, rows, translated
 from antiphon.model.errors import AntiphonError, Unavailable
 from antiphon.model.limits import LOG_EVENTS_MAX
 from antiphon.model.table import Table
@@ -21,6 +21,7 @@ from antiphon.views.feed import OutboxEntry
 
 SAVE: Final = "save what still verifies with `antiphon export PATH --good`, then restore a backup"
 AGAIN: Final = "they can be made again: report how it came to this"
+_FEED_PART: Final = 1_024
 _EXISTS: Final = "SELECT 1 FROM sqlite_schema WHERE name=?"
 
 
@@ -114,17 +115,21 @@ def check_feed(file: SqliteFile, events: int, begin_again: Callable[[], None]) -
 
 def _feed_fault(file: SqliteFile, events: int) -> str | None:
     at: int | None = None
-    epoch = file.reader.execute("SELECT max(version) >> 40 FROM outbox").get
-    entries = "SELECT version, entry FROM outbox WHERE version >> 40 = ? ORDER BY version"
-    for version, raw in file.reader.execute(entries, (epoch,)):
-        reached = version & (LOG_EVENTS_MAX - 1)
-        try:
-            entry = msgspec.msgpack.decode(raw, type=OutboxEntry)
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            return f"the entry at event {reached:,} cannot be read: {error}"
-        if at is not None and reached - at != (sum(count for _, _, count in entry.spans) or 1):
-            return f"entries between event {at:,} and event {reached:,} are missing"
-        at = reached
+    epoch = file.reader.execute("SELECT max(version) >> 40 FROM outbox").get or 0
+    entries = "SELECT version, entry FROM outbox WHERE version > ? AND version < ? ORDER BY version LIMIT ?"
+    last = (epoch << 40) - 1
+    # read whole, a part at a time: a cursor that is left half read would hold the snapshot open
+    while part := rows(file.reader, entries, (last, (epoch + 1) << 40, _FEED_PART)):
+        for version, raw in part:
+            reached = version & (LOG_EVENTS_MAX - 1)
+            try:
+                entry = msgspec.msgpack.decode(raw, type=OutboxEntry)
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                return f"the entry at event {reached:,} cannot be read: {error}"
+            if at is not None and reached - at != (sum(count for _, _, count in entry.spans) or 1):
+                return f"entries between event {at:,} and event {reached:,} are missing"
+            at = reached
+        last = part[-1][0]
     if (at or 0) != events:
         return f"the newest entry is of event {at or 0:,} where there are {events:,}"
     return None
@@ -176,6 +181,18 @@ def check_clock(ahead_ms: int, limit_ms: int) -> Finding:
         f"the newest event is stamped {hours:,.1f} hours ahead of this machine's clock",
         "set the clock right; the next write then records a clock.reset",
     )
+
+
+def check_held(held: Iterable[tuple[int, str | None]]) -> Finding:
+    """What others have erased that waits out its hold: (how many events, until when) an erasure, the soonest first."""
+    listed = list(held)
+    if not listed:
+        return ok("erasures", "nothing that others have erased is held")
+    count = sum(events for events, _ in listed)
+    first = listed[0][1]
+    when = "once their log is certified" if first is None else f"from {first} on"
+    detail = f"{counted(count, 'event')} that others have erased, hidden here; destroyed {when}"
+    return Finding("erasures", State.NOTE, detail, "`antiphon stats --json` lists them; a revoked key brings them back")
 
 
 def check_scrub(settled: Callable[[], bool]) -> Finding:

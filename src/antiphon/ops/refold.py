@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
+from antiphon.engines.sqlite.mentions import SqliteMentions
+from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.log.kinds import ERASURE_REQUESTED
 from antiphon.log.read import LogReader
 from antiphon.log.store import LogHead, LogRole

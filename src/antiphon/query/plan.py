@@ -17,6 +17,7 @@ from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Index, Table, Type
 from antiphon.model.text import parse_entity, parse_id
 from antiphon.model.values import canonical
+from antiphon.views.commands import Range as Range  # noqa: PLC0414  # users of this room import it from here
 
 MADE: Final = "n"
 """As an order: that in which the rows were made here."""
@@ -24,16 +25,6 @@ KEY: Final = "key"
 _NO_ORDER: Final = frozenset(
     {Type.JSON, Type.LIST, Type.SET, Type.MAP, Type.VECTOR, Type.GEO_POINT, Type.GEO_SHAPE}
 )  # fmt: skip
-
-
-class Range(msgspec.Struct, frozen=True):
-    """Values of a column from `least` (or after `above`) up to `most` (or before `under`). Null is in no range."""
-
-    column: str
-    least: Any = None
-    above: Any = None
-    most: Any = None
-    under: Any = None
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -159,6 +150,17 @@ def plan(table: Table, ask: Ask) -> Plan:
     return max(found, key=lambda one: (len(one.served), len(one.bounds), -len(one.tests), one.path.name == KEY))
 
 
+def plan_of_values(table: Table, columns: tuple[str, ...]) -> Plan:
+    """The way along an index over all rows that begins with these columns: for values that are compared, not shown."""
+    for path in paths(table):
+        whole = path.index is None or path.index.where is None
+        if whole and tuple(name for name, _ in path.parts[: len(columns)]) == columns:
+            return Plan(table, path, (), (), path.parts, False, (), b"")
+    raise InvalidInput(
+        f"table {table.name!r}: no index over all rows begins with {', '.join(columns)}", table=table.name
+    )
+
+
 def _checked(table: Table, ask: Ask) -> Ask:
     equal = {name: value_in(table, name, value) for name, value in sorted(ask.equal.items())}
     within = ask.within
@@ -180,6 +182,13 @@ def _checked(table: Table, ask: Ask) -> Ask:
         if table.column(name).type != Type.TEXT:
             raise InvalidInput(f"table {table.name!r}: {name!r} holds no dotted names, it is no text", column=name)
         ask = msgspec.structs.replace(ask, below=(name, value_in(table, name, text)))
+    ordered = [*ask.order, *(() if within is None else (within.column,)), *(() if ask.below is None else ask.below[:1])]
+    for name in ordered:
+        if name != MADE and table.column(name).pii:
+            raise InvalidInput(
+                f"table {table.name!r}: {name!r} is personal data: it has no order, and is found by equality alone",
+                table=table.name, column=name,
+            )  # fmt: skip
     for name in ask.order:
         if name != MADE and (table.column(name).type in _NO_ORDER or not table.column(name).is_stored):
             raise InvalidInput(f"table {table.name!r}: rows have no order by {name!r}", table=table.name, column=name)
@@ -291,10 +300,14 @@ def _refusal(table: Table, ask: Ask) -> str:
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a page ended: the values of the plan's order, and n."""
+    """Where a page ended: the values of the plan's order, and n.
 
-    values: tuple[Any, ...]
-    n: int
+    Where it ended at a row that its reader may not see, they are sealed: only the engine can tell.
+    """
+
+    values: tuple[Any, ...] = ()
+    n: int = 0
+    sealed: bytes = b""
 
 
 def stretches(plan: Plan, after: Position | None) -> list[Stretch]:

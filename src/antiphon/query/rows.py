@@ -16,13 +16,14 @@ from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
 from antiphon.model.table import Table, Type
 from antiphon.model.values import canonical, key_of
-from antiphon.query import near
+from antiphon.query import near, together
 from antiphon.query.access import Reader
 from antiphon.query.cache import STALE_MS_MAX, CacheStats, RowCache
 from antiphon.query.cursor import cursor_of, position_of
 from antiphon.query.plan import Ask, Range, Term, key_of_parts, plan, value_in
 from antiphon.query.rollup import filled, rollup_of
 from antiphon.query.source import Part, Source
+from antiphon.query.together import Circle, Duplicate
 from antiphon.views.rollups import rollup_table
 from antiphon.views.store import StoredRow
 
@@ -46,7 +47,8 @@ class Row(dict[str, Any]):
 class Page(msgspec.Struct, frozen=True):
     """Some rows, in order. `cursor` leads to the next ones; None at the end. `by` is the index that served them.
 
-    A page may have fewer rows than were asked for and yet a cursor: where ROWS_SCANNED_MAX rows were looked at.
+    A page may have fewer rows than were asked for and yet a cursor: where ROWS_SCANNED_MAX rows were looked at, or
+    ROWS_PASSED_MAX rows of others, which `scanned` does not count, stood between.
     """
 
     rows: list[Row]
@@ -155,10 +157,7 @@ class Rows:
         """The first rows of such an answer. Raises LimitExceeded where too many others stand between them."""
         page = self.page(equal, within=within, below=below, order=order, descending=descending, limit=limit)
         if page.cursor is not None and len(page.rows) < limit:
-            raise LimitExceeded(
-                "ROWS_SCANNED_MAX", got=page.scanned + 1, allowed=limits.ROWS_SCANNED_MAX,
-                what="the number of rows to look at (declare an index over all the conditions, or go page by page)",
-            )  # fmt: skip
+            raise _too_far(page.scanned)
         return page.rows
 
     def every(self, equal: Mapping[str, Any] | None = None, **how: Any) -> Iterator[Row]:
@@ -179,6 +178,18 @@ class Rows:
         if len(found) > most:
             raise LimitExceeded("VALUES_MAX", got=len(found), allowed=most, what=f"the number of values of {column!r}")
         return found
+
+    def duplicates(self, *, limit: int = limits.DUPLICATES_MAX) -> list[Duplicate]:
+        """Values that several rows have though the table declares them unique; nobody refused them, or two homes gave
+        them. *Cost*: the index over them is read once, about 0.1 µs a row.
+        """
+        return together.duplicates(self._source, self._table, self._reader(), limit=limit)
+
+    def circles(self) -> list[Circle]:
+        """Rows that link each other in circles by columns that are declared acyclic. *Cost*: all rows with links are
+        read; raises LimitExceeded past LINKS_SCANNED_MAX.
+        """
+        return together.circles(self._source, self._table, self._reader())
 
     def rollup(
         self,
@@ -222,6 +233,8 @@ class Rows:
         part = self._source.page(
             plan(table, ask), self._reader(), after=None, limit=limit, scanned_max=limits.ROWS_SCANNED_MAX
         )
+        if part.end is not None and len(part.rows) < limit:
+            raise _too_far(part.scanned)
         if part.end is not None:
             raise LimitExceeded("limit", got=len(part.rows) + 1, allowed=limit, what="the number of buckets")
         return part
@@ -263,6 +276,16 @@ class Rows:
             found = self._source.match(table, query, tests, reader, limit)
             rows = self._source.rows(table, [n for n, _ in found], reader)
         return [Match(_row(rows[n]), relevance) for n, relevance in found if n in rows]
+
+
+def _too_far(scanned: int) -> LimitExceeded:
+    """An answer that has no pages would have to look at more rows than it may."""
+    if scanned >= limits.ROWS_SCANNED_MAX:
+        name, allowed, what = "ROWS_SCANNED_MAX", limits.ROWS_SCANNED_MAX, "the number of rows to look at"
+    else:
+        name, allowed, what = "ROWS_PASSED_MAX", limits.ROWS_PASSED_MAX, "the number of others' rows to pass over"
+    what += " (declare an index over all the conditions, or go page by page)"
+    return LimitExceeded(name, got=allowed + 1, allowed=allowed, what=what)
 
 
 def _row(row: StoredRow) -> Row:

@@ -19,7 +19,7 @@ from antiphon.views.store import StoredRow
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Some rows of an answer, and where to go on: None at the end. `scanned` rows were looked at."""
+    """Some rows of an answer, and where to go on: None at the end. `scanned` rows were looked at, besides others'."""
 
     rows: list[StoredRow]
     end: Position | None
@@ -38,11 +38,19 @@ class Source(Protocol):
         ...
 
     def page(self, plan: Plan, reader: Reader, *, after: Position | None, limit: int, scanned_max: int) -> Part:
-        """The next rows; fewer than `limit`, with an end, where `scanned_max` rows were looked at before."""
+        """The next rows; fewer than `limit`, with an end, where `scanned_max` rows were looked at before, or
+        ROWS_PASSED_MAX that are not for this agent: what those say is not to be read from the end.
+        """
         ...
 
     def vectors(self, plan: Plan, reader: Reader, column: str) -> Iterator[tuple[int, bytes]]:
         """(n, 32-bit floats) of every row of the plan that has a vector in this column, as they come."""
+        ...
+
+    def repeated(
+        self, plan: Plan, reader: Reader, columns: Sequence[str], *, limit: int
+    ) -> list[tuple[tuple[Any, ...], int]]:
+        """The values of the plan's first columns that several rows have, in order, and how many rows; without null."""
         ...
 
     def rows(self, table: Table, numbers: Sequence[int], reader: Reader) -> dict[int, StoredRow]:

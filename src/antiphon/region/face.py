@@ -14,24 +14,29 @@ from typing import Any, Final
 
 import msgspec
 
+from antiphon.agent.listing import Listed
 from antiphon.engines.keyfiles import KeyRing, Unlock
-from antiphon.identity.signing import SigningKey, Statement, decode_statement
+from antiphon.identity.signing import SigningKey, decode_statement
 from antiphon.identity.statements import AgentInception, InstanceCertificate
 from antiphon.log.append import Appended
-from antiphon.log.ingest import Part, ingest
+from antiphon.log.ingest import Part, Said, ingest
 from antiphon.log.kinds import AGENT_INCEPTED, INSTANCE_CERTIFIED, SYSTEM_KINDS
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
 from antiphon.model.errors import Conflict, InvalidInput, NotFound, ProtocolViolation
-from antiphon.model.event import Draft
+from antiphon.model.event import Draft, Event
 from antiphon.model.table import Table
 from antiphon.model.text import id_text
 from antiphon.model.values import canonical, key_of, key_values
-from antiphon.region.files import RegionLogs, RegionReader, RowFile, file_of, shard_of
-from antiphon.replica import enrol, forget
+from antiphon.region.answering import Answering
+from antiphon.region.erasures import Erasures
+from antiphon.region.files import LogFile, RegionLogs, RegionReader, RowFile, file_of, shard_of
+from antiphon.region.together import duplicates
+from antiphon.replica import enrol, forget, granting
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
-from antiphon.replica.hear import STEP_EVENTS_MAX, Heard, Standings, fold_due, share_standings
+from antiphon.replica.forget import Forgotten
+from antiphon.replica.hear import Heard, Standings, fold_due, share_standings
 from antiphon.views.domain import Domain, Registry
 from antiphon.views.rollups import merged_rollups
 from antiphon.views.store import StoredRow
@@ -63,7 +68,7 @@ class Region:
             undo.push(self._files)
             nothing = Registry([])
             self.log_files = [
-                self._files.enter_context(self._file(f"logs-{at:03}", Replica, nothing, create=create))
+                self._files.enter_context(self._file(f"logs-{at:03}", LogFile, nothing, create=create))
                 for at in range(manifest.log_files)
             ]
             self._logs = RegionLogs(self.log_files)
@@ -76,14 +81,17 @@ class Region:
                 )  # fmt: skip
                 self.row_files.append(self._files.enter_context(made))
             undo.pop_all()
-        share_standings(self.row_files, Standings(lambda: self._reader))
+        known = Standings(lambda: self._reader)
+        share_standings(self.row_files, known)
+        self._erasures = Erasures(self.log_files, self.row_files, self._logs, known)
+        self._answering = Answering(registry, self.log_files, self.row_files, self._logs, self._reader, self.catch_up)
 
     def _file(self, name: str, of: Any, registry: Registry, *, create: bool, **more: Any) -> Any:
         path, secret = self.folder / f"{name}.antiphon", f"file:{name}"
         if create:
             self._ring.put(secret, self._draw(32))
         make = of.create if create else of.open
-        if of is Replica:
+        if of is LogFile:
             more["background"] = False
         return make(path, self._ring.get(secret), registry, self._ring, **more, **self._world)
 
@@ -179,10 +187,10 @@ class Region:
             parts = pool.map(_read_claims, (said[at : at + step] for at in range(0, len(said), step)))
             claims = [claim for part in parts for claim in part]
         drafts: list[Draft] = []
-        for inception, begun, certificate, certified in claims:
-            if begun.principal != principal or certified.agent != inception.id:
+        for (inception, certificate), (agent, begun, certified) in zip(said, claims, strict=True):
+            if begun.principal != principal or certified.agent != agent:
                 raise ProtocolViolation("a registration at another principal, or a certificate for another agent")
-            drafts += [enrol.draft(AGENT_INCEPTED, inception), enrol.draft(INSTANCE_CERTIFIED, certificate)]
+            drafts += [Draft(AGENT_INCEPTED, inception), Draft(INSTANCE_CERTIFIED, certificate)]
         home.commit(Batch(principal_log, drafts, [None] * len(drafts)))
         by_file: dict[int, list[LogHead]] = {}
         heads = [LogHead(0, one.log, one.agent, one.instance_key, LogRole.FOREIGN) for *_, one in claims]
@@ -190,16 +198,14 @@ class Region:
             by_file.setdefault(file_of(head.id, len(self.log_files)), []).append(head)
         for at, found in by_file.items():
             with self.log_files[at].transaction():
-                for head in found:
-                    if self.log_files[at].logs.head(head.id) is None:
-                        self.log_files[at].logs.save_head(head)
-            self.log_files[at].forget_caches()
+                self.log_files[at].add_foreign(found)
         return heads
 
     def commit(self, batches: Sequence[Batch]) -> list[Appended]:
         """Appends to logs that are written here; all of a file's or none, and on disk when it returns.
 
-        Raises InvalidInput for a body that is not of its kind. Whether a write counts is seen when it is folded.
+        Raises InvalidInput for a body that is not of its kind. Whether a write counts is seen when it is folded. What
+        asks a home that is written here has its answer too when this returns: look at `rows`, or at the home's log.
         """
         for batch in batches:
             for draft in batch.drafts:
@@ -212,7 +218,16 @@ class Region:
         for file, places in by_file.items():
             found = self.log_files[file].commit_all([batches[at] for at in places])
             done.update(zip(places, found, strict=True))
+        if any(draft.kind in self.registry.deciders for batch in batches for draft in batch.drafts):
+            self.answer_requests()
         return [done[at] for at in range(len(batches))]
+
+    def answer_requests(self) -> list[Event]:
+        """Decides what was asked of homes that are written here and waits, in the one order; the decisions.
+
+        `commit` does it for what it records; call it after `take`. Safe to call again, after a crash too.
+        """
+        return self._answering.answer()
 
     def take(self, head: LogHead, parts: Iterable[Part], note: bytes) -> LogHead:
         """Takes in what is new of a log that is written elsewhere, verified. Raises ProtocolViolation."""
@@ -224,56 +239,69 @@ class Region:
             if known is None:
                 known = LogHead(0, head.id, head.owner, head.key, LogRole.FOREIGN)
                 file.logs.save_head(known)
-            taken = ingest(file.logs, known, parts, note)
+            said: Said = []
+            taken = ingest(file.logs, known, parts, note, said)
+            self._erasures.take_note(file, taken, said)
         file.forget_caches()
         return taken
 
     def forget(self, log: bytes, seqs: Sequence[int], *, reason: str) -> forget.Forgotten:
-        """Erases events of a log that is written here: first from every row, then from the log, provably.
-
-        What is killed between the two is done by doing it again.
+        """Erases events of a log that is written here, and what was derived from them in logs of its principal that
+        are: first from every row, then from the logs, provably. What is killed in between is gone on with by the next
+        `catch_up`.
         """
         self.catch_up()
         head = self._logs.head(log)
         if head is None:
             raise NotFound(f"there is no log {id_text(log)} in {self.folder}")
-        events = [self._reader.event(head, seq) for seq in seqs]
-        for file in self.row_files:
-            with file.transaction():
-                file.generations.restart()
-                keys = file.views.withdraw(head, events)
-                for key in sorted(keys):
-                    file.views.recompute(file.state, key)
-                file.feed_step(keys | file.views.flush_figures(file.state))
-                file.scrub_later()
-        home = self.file_of(log)
-        done = forget.forget(home, [(home.head(log).no, seq) for seq in seqs], reason=reason)
+        others = self._erasures.intend(head, seqs, reason=reason)
+        done = forget.Forgotten([], [], [])
+        for one in self._catch_up()[1]:
+            done.events += one.events
+            done.derived += one.derived
+            done.derived_events += one.derived_events
+            found = (place for place in one.places if place.name != forget.OTHERS)  # those, of all files, are below
+            done.places += [place for place in found if place not in done.places]
         self.catch_up()
-        settled = [file.settle_after_erasure() for file in self.row_files]
+        settled = [file.scrub_if_pending() for file in self.row_files]
         done.places.append(
             forget.Place(
                 "files of rows", forget.Done.DONE if all(settled) else forget.Done.PENDING,
                 f"{len(settled)} files: rows computed again, pages overwritten",
             )
         )  # fmt: skip
+        if others:
+            detail = f"derived there: {', '.join(others[:5])}; ask them"
+            done.places.append(forget.Place(forget.OTHERS, forget.Done.CANNOT, detail))
         return done
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
+    def trust(self, principals: Iterable[bytes]) -> None:
+        """Lets these principals grant roles for rows that are nobody's, in place of those it trusted: none at first."""
+        named = frozenset(principals)
+        for file in self.row_files:
+            granting.trust(file, named)
+
     def catch_up(self) -> Heard:
         """Folds what is new into every file of rows; how many events, and which logs wait for what."""
+        return self._catch_up()[0]
+
+    def _catch_up(self) -> tuple[Heard, list[Forgotten]]:
+        """The same, and what was forgotten on the way."""
         total = Heard()
+        self._erasures.judge()
         more = True
         while more:
             more, total.waiting = False, []
             for file in self.row_files:
                 with file.transaction():
-                    heard = fold_due(file, events_max=STEP_EVENTS_MAX)
+                    heard = fold_due(file)
                 total.events += heard.events
                 total.waiting += [one for one in heard.waiting if one not in total.waiting]
-                more |= heard.events >= STEP_EVENTS_MAX
+                more |= heard.more
         total.events //= len(self.row_files)
-        return total
+        return total, self._erasures.finish()
 
     def _table(self, name: str) -> Table:
         return self.registry.table(name)
@@ -311,6 +339,13 @@ class Region:
             by_key.setdefault(key_of(declared, row.values), []).append(row.values)
         return {key: merged_rollups(source, declared, parts) for key, parts in by_key.items()}
 
+    def duplicates(self, table: str) -> list[Listed]:
+        """Rows that have the same values in columns declared unique, whichever files they lie in: the first of them."""
+        declared = self._table(table)
+        self.catch_up()
+        heads = {head.no: head for head in self._logs.heads()}
+        return list(duplicates(self.row_files, declared, heads.__getitem__))
+
     def rejections(self) -> list[tuple[str, tuple[Any, ...], bytes, int, str, str]]:
         """(table, key, log, seq, rule, detail) of what does not count; no table where a body does not fit."""
         self.catch_up()
@@ -323,13 +358,11 @@ class Region:
         return sorted(found, key=lambda one: (one[2], one[3], one[0], repr(one[1])))
 
 
-def _read_claims(
-    said: Sequence[tuple[bytes, bytes]],
-) -> list[tuple[Statement, AgentInception, Statement, InstanceCertificate]]:
-    """Inceptions and certificates, verified."""
+def _read_claims(said: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, AgentInception, InstanceCertificate]]:
+    """(agent, inception, certificate) of each, verified."""
     found = []
     for raw_inception, raw_certificate in said:
-        inception, certificate = decode_statement(raw_inception), decode_statement(raw_certificate)
-        begun, certified = AgentInception.read(inception), InstanceCertificate.read(certificate)
-        found.append((inception, begun, certificate, certified))
+        inception = decode_statement(raw_inception)
+        certified = InstanceCertificate.read(decode_statement(raw_certificate))
+        found.append((inception.id, AgentInception.read(inception), certified))
     return found

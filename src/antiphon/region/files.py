@@ -6,7 +6,7 @@ by stays the same however logs grow. A file of rows holds no log: it folds those
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -14,13 +14,14 @@ import msgspec
 
 from antiphon.engines.sqlite.file import SqliteFile
 from antiphon.engines.sqlite.logs import SqliteLogs
-from antiphon.log.read import LogReader
+from antiphon.log.read import Hidden, LogReader, Ranges, every_kind
 from antiphon.log.store import BlockRow, LogHead, LogRole, RunRow
 from antiphon.model.errors import Conflict
 from antiphon.model.event import Event
 from antiphon.model.table import Table
 from antiphon.model.values import key_of, key_values
 from antiphon.replica.core import Replica
+from antiphon.replica.holds import Place, hidden_by
 
 _SPANS_KEPT = 512
 
@@ -64,10 +65,28 @@ class RegionLogs(SqliteLogs):
                 self._known[at] = version, [self._across(head, at) for head in replica.logs.heads()]
             yield from self._known[at][1]
 
+    def standing(self) -> dict[Place, Ranges]:
+        """What rows must leave out, by the erasure that says so: the logs' numbers are those across files."""
+        return {
+            (place[0] * len(self._files) + at, *place[1:]): ranges
+            for at, replica in enumerate(self._files)
+            for place, ranges in replica.holds.standing().items()
+        }
+
+    def hidden(self) -> Hidden:
+        """What nobody is shown; of what is being forgotten too, so that no file of rows folds it meanwhile."""
+        standing = self.standing()
+        return hidden_by(standing) if standing else {}
+
     def head(self, log_id: bytes) -> LogHead | None:
         at = file_of(log_id, len(self._files))
         head = self._files[at].logs.head(log_id)
         return None if head is None else self._across(head, at)
+
+    def head_no(self, no: int) -> LogHead | None:
+        logs, there = self._there(no)
+        head = logs.head_no(there)
+        return None if head is None else self._across(head, no % len(self._files))
 
     def _across(self, head: LogHead, at: int) -> LogHead:
         return msgspec.structs.replace(head, no=head.no * len(self._files) + at, role=LogRole.FOLLOWED)
@@ -105,12 +124,14 @@ class RegionReader(LogReader):
     """Reads events across files; what was decoded for one file of rows serves the others too."""
 
     def __init__(self, logs: RegionLogs) -> None:
-        super().__init__(logs, lambda: hash(logs.changed()))
+        super().__init__(logs, lambda: hash(logs.changed()), hidden=logs.hidden)
         self._logs = logs
         self._spans: dict[tuple[int, int, int | None, int], list[Event]] = {}
         self._at: tuple[int, ...] = ()
 
-    def events(self, head: LogHead, first: int = 0, last: int | None = None) -> Iterator[Event]:
+    def events(
+        self, head: LogHead, first: int = 0, last: int | None = None, *, whole: Callable[[str], bool] = every_kind
+    ) -> Iterator[Event]:
         now = self._logs.changed()
         if now != self._at or len(self._spans) > _SPANS_KEPT:
             self._spans.clear()
@@ -120,6 +141,12 @@ class RegionReader(LogReader):
         if found is None:
             found = self._spans[key] = list(super().events(head, first, last))
         return iter(found)
+
+
+class LogFile(Replica):
+    """One file of logs: what is erased in it is for the region to destroy, once no file of rows shows it."""
+
+    holds_rows = False
 
 
 class RowFile(Replica):
@@ -144,6 +171,12 @@ class RowFile(Replica):
 
     def logs_of(self, file: SqliteFile) -> SqliteLogs:
         return self._region_logs
+
+    def hidden(self) -> Hidden:
+        return self._region_logs.hidden()
+
+    def standing_erasures(self) -> dict[Place, Ranges]:
+        return self._region_logs.standing()
 
     def is_mine(self, table: Table, key: bytes) -> bool:
         return self._shards == 1 or shard_of(table, key, self._shards) == self._shard

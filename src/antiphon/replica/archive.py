@@ -36,6 +36,7 @@ from antiphon.model.limits import BLOCK_LEAVES, LOG_EVENTS_MAX
 from antiphon.model.text import entity_text, event_text, id_text
 from antiphon.model.times import iso
 from antiphon.replica.core import Replica
+from antiphon.replica.hear import hear, take_note
 
 T = TypeVar("T")
 ARCHIVE_FORMAT: Final = "antiphon/archive/v1"
@@ -232,10 +233,14 @@ def adopt_archive(replica: Replica, path: Path, *, of: bytes | None = None) -> l
             if start is None:
                 start = LogHead(0, head.id, head.owner, head.key, LogRole.FOREIGN)
                 replica.logs.save_head(start)
-            keep = start.size - start.size % BLOCK_LEAVES
-            taken.append(ingest(replica.logs, start, (part for part in parts if part.leaves.first >= keep), head.note))
+            first, said = start.size, list[tuple[int, list[tuple[int, int]]]]()
+            keep = first - first % BLOCK_LEAVES
+            rest = (part for part in parts if part.leaves.first >= keep)
+            taken.append(ingest(replica.logs, start, rest, head.note, said))
+            take_note(replica, taken[-1], said, first)
     replica.forget_caches()
-    return taken
+    hear(replica)
+    return [replica.head(head.id) for head in taken]
 
 
 def as_json(event: Event) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,20 +13,20 @@ from antiphon.engines.sqlite.file import rows
 from antiphon.engines.sqlite.followers import SqliteFollowers
 from antiphon.identity.signing import SigningKey
 from antiphon.log.append import Appended
-from antiphon.log.kinds import ERASED, ERASURE_REQUESTED, SYSTEM_KINDS, read_erased
+from antiphon.log.kinds import ERASURE_REQUESTED, SYSTEM_KINDS
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model import hlc, limits
+from antiphon.model import limits
 from antiphon.model.errors import Conflict, Unavailable
 from antiphon.model.event import NEW, Draft, Event, Header, Role
 from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import EntityIds, id_text
-from antiphon.model.values import key_of
+from antiphon.replica.grants import citing
 from antiphon.replica.group import GroupCommit, Job
 from antiphon.replica.rebuild import Generations
 from antiphon.replica.stored import HEARD, Stored
 from antiphon.views.batch import RowKey
 from antiphon.views.feed import OutboxEntry
-from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_person, of_row, of_source
+from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_person, of_source
 
 
 class Batch(msgspec.Struct):
@@ -66,12 +66,22 @@ class Writer(Stored):
         self._signers[log_id] = key
         return head
 
+    def add_foreign(self, heads: Iterable[LogHead]) -> None:
+        """Inside a transaction: enters logs that are written elsewhere, those that are not known yet."""
+        for head in heads:
+            if head.id not in self._heads:
+                self.logs.save_head(head)
+                self._heads[head.id] = self._heads_by_no[head.no] = head
+                self._cut(head, 0)
+
     def commit(self, batch: Batch) -> Appended:
         """Appends, folds and feeds; on disk when it returns. Threads that call at once share a transaction.
 
-        The result's `first` and `headers` are those of this batch alone.
+        The result's `first` and `headers` are those of this batch alone. Inside a transaction, it joins that.
         """
         self.file.check_process()
+        if self.file.is_writing:  # whoever leads a group waits for this transaction: nobody here may wait for them
+            return self.append_in_transaction(batch)
         return self._group.submit(batch)
 
     def _run(self, jobs: list[CommitJob]) -> None:
@@ -96,7 +106,7 @@ class Writer(Stored):
             self._hand_out(by_log, done)  # interrupted after the commit: nobody may commit these again
             raise
         self._hand_out(by_log, done)
-        self._scrub_after_commit()
+        self.scrub_after_commit()
 
     def _is_stored(self, done: list[Appended]) -> bool:
         stored = self.logs.head(done[-1].head.id) if done else None
@@ -118,12 +128,19 @@ class Writer(Stored):
         """Appends to several logs in one transaction; all or nothing. Results leave the log's own events out."""
         with self.transaction():
             done = [self.append_in_transaction(batch) for batch in batches]
-        self._scrub_after_commit()
+        self.scrub_after_commit()
         return done
 
-    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = (), after: int = 0) -> Appended:
-        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry; every event is
-        stamped later than `after`.
+    def see_stamp(self, stamp: int) -> None:
+        """Inside a transaction: what is recorded here comes after this stamp too, which was seen in another file."""
+        self._stamps.newest(self.clock.now_ms())
+        self._stamps.see(stamp)
+
+    def append_in_transaction(self, batch: Batch, *, rows: Iterable[RowKey] = ()) -> Appended:
+        """The body of a commit, for callers that hold the transaction. `rows` join the feed entry.
+
+        Every event is stamped later than all that can be seen here: what one agent says of what another has just
+        said comes after it, in the same millisecond too.
         """
         head = self._heads.get(batch.log)
         if head is None:
@@ -133,14 +150,17 @@ class Writer(Stored):
                 f"the log {id_text(head.id)} is not written here any more: this file is a copy or a restored backup",
                 log=id_text(head.id),
             )
-        if after > head.hlc:
-            head = msgspec.structs.replace(head, hlc=after)
+        batch = citing(self, head, batch)
         if not self._settled:
             self._settle_views()
         before = self.state.events
         now_ms = self.clock.now_ms()
+        after = self._stamps.newest(now_ms)
+        if after > head.hlc:
+            head = msgspec.structs.replace(head, hlc=after)
         appended = self._appender.append(head, batch.drafts, now_ms=now_ms, signer=self.signer(head))
         self._heads[head.id] = self._heads_by_no[head.no] = appended.head
+        self._stamps.see(appended.head.hlc)
         self._moved()
         self.state.events += len(appended.headers)
         self.state.commits += 1
@@ -180,13 +200,6 @@ class Writer(Stored):
         else:
             self._index_inline(2 * limits.FULLTEXT_INLINE_EVENTS_MAX)
         return appended
-
-    def newest_stamp(self) -> int:
-        """Inside a transaction: the newest stamp in this file that is due. What is stamped after it comes after
-        everything that can be seen here, however far others' clocks are ahead of ours.
-        """
-        due = hlc.from_ms(self.clock.now_ms() + limits.CLOCK_AHEAD_MS_MAX)
-        return max((head.hlc for head in self._heads_by_no.values() if head.hlc <= due), default=0)
 
     def _settle_views(self) -> None:
         """Before an append, once what another process did was read: leaves alone what newer code folds by now, folds
@@ -260,29 +273,32 @@ class Writer(Stored):
         head.role = LogRole.FOLLOWED
         self.logs.save_head(head)
         self._heads[head.id] = self._heads_by_no[head.no] = head
+        self._stamps.see(head.hlc)
         self.hear_to(head, self.heard_to(head.no))
         self.dirty()
         self._save_state()
         fold_due(self, only={head.no})
 
-    def fold_heard(self, head: LogHead, first: int, last: int, events: Sequence[Event]) -> None:
-        """Inside a transaction: folds these events, all that is held of [first, last) of a followed log; feeds it."""
+    def fold_heard(
+        self, head: LogHead, first: int, last: int, events: Sequence[Event], *, writes_max: int
+    ) -> tuple[int, int]:
+        """Inside a transaction: folds these events, all that is held of [first, last) of a followed log, until they
+        have written so much; feeds it. Where it ended, and how many writes there were.
+        """
         if not self._settled:
             self._settle_views()
         self.hear_to(head, last)
         cut, before = self.cut_head(head), self.state.events
-        for event in events:
-            self._index_mentions(head.no, event.seq, [event.header])
         known = {kind.name for name in self.views.live for kind in self.registry.domains[name].kinds}
-        touched = self.views.fold_events(
-            self.state, cut, EntityIds(head.id), [event for event in events if event.kind in known]
-        )
-        if not self.holds_logs:
-            for event in events:
-                if event.kind == ERASED and event.body is not None:
-                    ranges = read_erased(event.body, event.seq).own_ranges
-                    gone = [seq for start, end in ranges for seq in range(max(start, 0), min(end, first))]
-                    touched |= self.drop_erased(cut, gone)
+        due = [event for event in events if event.kind in known]
+        folded = self.views.fold_events(self.state, cut, EntityIds(head.id), due, writes_max=writes_max)
+        touched = folded.touched
+        if folded.end is not None:
+            last = folded.end
+            events = [event for event in events if event.seq < last]
+            self.hear_to(head, last)
+            cut = self.cut_head(head)
+        self.mention(head.no, events)
         resets = [stamp for seq, stamp in cut.resets if seq >= first]
         if resets:
             touched |= self.restamp(cut, min(resets))
@@ -291,6 +307,7 @@ class Writer(Stored):
         self._others = tuple(name for name in self._others if name not in self.state.behind)
         self._feed_step(last - first, OutboxEntry([(head.no, first, last - first)], sorted(touched)))
         self._loose = True
+        return last, folded.writes
 
     def feed_step(self, rows: Iterable[RowKey]) -> None:
         """Inside a transaction: feeds rows that changed though nothing was appended here."""
@@ -306,38 +323,13 @@ class Writer(Stored):
 
     holds_logs = True
     """Whether the logs that are folded here are in this file; else others erase in them."""
+    holds_rows = True
+    """Whether the rows of the logs here are in this file; else they must let go of an event before it is destroyed."""
 
-    def drop_erased(self, head: LogHead, seqs: Collection[int]) -> set[RowKey]:
-        """Inside a transaction, where others have erased these events: computes again the rows they had a say in.
-
-        *Cost*: every mention and row is looked at, since the events cannot say any more which rows those are.
-        """
-        if not seqs or self.holds_logs:
-            return set()
-        self.generations.restart()
-        gone, keys, mentions = set(seqs), set[RowKey](), list[tuple[bytes, int, int]]()
-        tables = {name: table for name, table in self.registry.tables.items() if self.tables.exists(table)}
-        sql = "SELECT what, seq FROM mentions WHERE log=?"
-        for what, seq in rows(self.file.reader, sql, (head.no,)) if self._has("mentions") else ():
-            if seq not in gone:
-                continue
-            mentions.append((what, head.no, seq))
-            if what[0] == 5:
-                name, _, key = what[1:].partition(b"\0")
-                keys.add((name.decode(), key))
-            elif what[0] == 1:
-                keys |= {(name, what[1:]) for name, table in tables.items() if of_row(table, what[1:]) == what}
-        for name, table in tables.items():
-            for row in self.tables.select(table, {}, order="n", logs=[head.no], limit=1 << 40):
-                if row.seq in gone and table.rollup_of is None:
-                    keys.add((name, key_of(table, row.values)))
-        self.mentions.remove(mentions)
-        for seq in gone:
-            self.views.forget_fault(head.no, seq)
-        keys = {key for key in keys if key[0] in tables}
-        for key in sorted(keys):
-            self.views.recompute(self.state, key)
-        return keys | self.views.flush_figures(self.state)
+    def mention(self, no: int, events: Iterable[Event]) -> None:
+        """Inside a transaction: keeps what the headers of these events mention."""
+        for event in events:
+            self._index_mentions(no, event.seq, [event.header])
 
     def unmention(self, no: int, events: Iterable[Event]) -> None:
         """Inside a transaction: drops what the headers of these events mention."""
@@ -391,15 +383,18 @@ class Writer(Stored):
         self._loose = True
 
     def drop_unknown_tables(self) -> None:
-        """Inside a transaction that forgets: drops tables that this process cannot compute again.
+        """Inside a transaction that forgets: drops tables that this process cannot compute again. Those of a domain
+        that is being folded again keep what `Generations.drop_old_rows` has left.
 
         Whoever knows their domain folds them again at the next write or open, without what was forgotten.
         """
         self.generations.discard_unknown()
         owner = self.registry.domain_of_table
         live = {name for name in self.registry.tables if owner[name] in self.views.live} | self.generations.names()
+        live |= {table.name for table in self.generations.remade()}
         for name in self.tables.drop_all_but(live):
             self.state.next_row.pop(name, None)
+            self.tips.drop_named(name)
         for name in self.state.folded.keys() - self.views.live:
             self.state.behind.setdefault(name, self.state.events)
         self._save_state()
@@ -449,7 +444,9 @@ class Writer(Stored):
             return True
         return self.settle_after_erasure(file_bytes_max=file_bytes_max)
 
-    def _scrub_after_commit(self) -> None:
-        """The next write after a reader has left settles what it held back; large files wait for a scrub by hand."""
+    def scrub_after_commit(self) -> None:
+        """The next write after an erasure, or after a reader has left that held it back, settles what is left of it;
+        large files wait for a scrub by hand.
+        """
         if self.state.scrub_pending and self.file.path.stat().st_size <= limits.SCRUB_FILE_BYTES_MAX:
             self.settle_after_erasure()

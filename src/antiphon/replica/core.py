@@ -17,7 +17,7 @@ import msgspec
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile, translated
 from antiphon.identity.keystore import KeyStore
-from antiphon.log.rewrite import pack_block
+from antiphon.log.rewrite import pack, save_packed
 from antiphon.log.store import LogRole
 from antiphon.model import limits
 from antiphon.model.errors import Conflict
@@ -149,11 +149,22 @@ class Replica(Writer):
                 self.generations.run(ms_max=limits.REFOLD_SLICE_MS_MAX if self.holds_logs else None)
 
     def _hear_on(self) -> None:
-        """Folds what of others' logs was not due when it came."""
+        """Folds what of others' logs was not due when it came, and destroys what was held for long enough."""
         from antiphon.replica.hear import hear
 
-        if self.holds_logs and any(head.role == LogRole.FOLLOWED for head in self.logs.heads()):
+        others = any(head.role == LogRole.FOLLOWED for head in self.logs.heads())
+        if self.holds_rows and self.holds_logs and (others or self.holds.all()):
             hear(self)
+
+    def destroy_due(self) -> bool:
+        """Destroys what others have erased and was held here for long enough; whether there was any."""
+        from antiphon.replica.hear import hear
+
+        if not self.holds_rows or not self.holds.has_older(self.clock.now_ms() - limits.ERASURE_HOLD_MS):
+            return False
+        before = self.holds.all().keys()
+        hear(self)
+        return before != self.holds.all().keys()
 
     def mark(self) -> Mark | None:
         """The mark kept for this file as it is now, None when there is none that can be read."""
@@ -174,6 +185,7 @@ class Replica(Writer):
                 self.pack_some(blocks_max=1, runs_min=limits.RUNS_PER_BLOCK_MAX)
                 or self.index_backlog(rows_max=512)
                 or self.generations.step()
+                or self.destroy_due()
             )
 
     def tidy(self, *, runs_min: int = 2, shrink: bool = False) -> None:
@@ -194,13 +206,16 @@ class Replica(Writer):
     def pack_some(self, *, blocks_max: int = 16, runs_min: int = 2) -> int:
         """Packs some blocks of loose runs into columns and frames; how many.
 
-        A block is worth packing when it is complete, or has `runs_min` runs or more.
+        A block is worth packing when it is complete, or has `runs_min` runs or more. Nobody waits while it is packed:
+        it is read before, and stored in a transaction if it is what it was.
         """
+        found = self.logs.loose_blocks(limit=blocks_max, runs_min=runs_min)
+        heads = ((self.logs.head_no(no), first) for no, first in found)
+        packed = [(head, pack(self.logs, head, first, self.file.snapshot)) for head, first in heads if head is not None]
         done = 0
-        with self.transaction():
-            found = self.logs.loose_blocks(limit=blocks_max, runs_min=runs_min)
-            for no, first in found:
-                done += pack_block(self.logs, self._heads_by_no[no], first)
+        with self.transaction() if packed else contextlib.nullcontext():
+            for head, block in packed:
+                done += block is not None and save_packed(self.logs, head, block)
             if done:
                 self.dirty()
         return done

@@ -6,7 +6,8 @@ naming its request, so they have one order and whoever holds that log comes to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.homes import may_hold_home
 from antiphon.views.commands import draft_of
+from antiphon.views.domain import Registry, Rows
 from antiphon.views.store import OF_ASKED, of_cause
 from antiphon.world.clock import sleep_ms
 
@@ -86,13 +88,35 @@ class RowsHere:
 
     def row(self, table: str, key: bytes) -> Mapping[str, Any] | None:
         """A row by its key, None when there is none."""
+        _check_current(self._replica, self._replica.registry.domain_of_table.get(table))
         found = self._replica.tables.row(self._replica.registry.table(table), key)
         return None if found is None else found.values
 
     def select(self, table: str, **equal: Any) -> list[Mapping[str, Any]]:
         """Rows whose columns have these values, at most ROWS_MAX."""
+        _check_current(self._replica, self._replica.registry.domain_of_table.get(table))
         declared = self._replica.registry.table(table)
         return [row.values for row in self._replica.tables.select(declared, equal, order="n", limit=ROWS_MAX)]
+
+
+class _NotCurrent(Unavailable):
+    """What would be decided by is not what the events say now."""
+
+
+def _check_current(replica: Replica, domain: str | None) -> None:
+    """Raises Unavailable while a domain's tables in use are not of this code's version."""
+    if domain is None or domain in replica.views.live:
+        return
+    building = replica.generations.of(domain)
+    if building is not None and building.fingerprint == replica.registry.fingerprints[domain]:
+        raise _NotCurrent(
+            f"the tables of {domain!r} are being folded again, nothing is decided by the old ones: try again when "
+            "`antiphon views` shows them current",
+            domain=domain,
+        )
+    raise _NotCurrent(
+        f"the tables of {domain!r} were made by a newer version: upgrade Antiphon to decide on them", domain=domain
+    )
 
 
 def request(replica: Replica, log: bytes, draft: Draft, body: Any) -> Decided | Requested:
@@ -120,37 +144,72 @@ def request(replica: Replica, log: bytes, draft: Draft, body: Any) -> Decided | 
         if isinstance(answer, str):
             raise Conflict(answer, kind=draft.kind, home=id_text(home.id))
         made = _record(replica, home.id, event, *answer)
-    replica.scrub_if_pending()
+    if not replica.file.is_writing:
+        replica.scrub_if_pending()
     return _decided(event_text(event.log, event.seq), made)
 
 
-def answer_requests(replica: Replica) -> list[Event]:
+class Waits(msgspec.Struct, frozen=True):
+    """A request without an answer: its event, the home that it names, and the log that decides for that now.
+
+    `here`: whether that is for this file to do.
+    """
+
+    event: Event
+    home: bytes
+    decider: bytes
+    here: bool
+
+
+def waiting_requests(replica: Replica) -> list[Waits]:
+    """What was asked of homes and waits, as far as it is known here, in the one order."""
+    found: list[Waits] = []
+    for no, seq in replica.mentions.find(OF_ASKED):
+        event = _event_at(replica, no, seq)
+        body = None if event is None else _body_of(replica, event)
+        if event is None or body is None:
+            continue
+        if _decision_on(replica, event.log, event.seq, body.home, _reading(replica)) is not None:
+            continue
+        home = _home_here(replica, body.home)
+        found.append(Waits(event, body.home, replica.authority.current(body.home), home is not None))
+    return sorted(found, key=lambda one: (one.event.stamp, one.event.log, one.event.seq))
+
+
+def answer_requests(
+    replica: Replica, *, only: Collection[tuple[bytes, int]] | None = None, refuse: str | None = None
+) -> list[Event]:
     """The decisions, refusals among them, on all requests that wait here and whose homes are here, in the one order.
 
     Safe to call again at any time, after a crash too: a request that has its decision is not decided again. What
-    cannot be decided or recorded is refused, and holds nothing else up.
+    cannot be decided or recorded is refused, and holds nothing else up. `only` are the requests meant (log, seq);
+    with `refuse`, they are refused for that reason, whatever the rules say.
     """
     waiting: list[tuple[int, bytes, int, int]] = []
     for no, seq in replica.mentions.find(OF_ASKED):
         event = _event_at(replica, no, seq)
         stamp, log = (0, b"") if event is None else (event.stamp, event.log)
-        waiting.append((stamp, log, seq, no))
+        if only is None or (log, seq) in only:
+            waiting.append((stamp, log, seq, no))
     made: list[Event] = []
     waiting.sort()
     for at in range(0, len(waiting), ANSWERS_PER_COMMIT):
         part = waiting[at : at + ANSWERS_PER_COMMIT]
         try:
-            made += _answer_all(replica, part)
+            made += _answer_all(replica, part, reason=refuse)
         except AntiphonError:  # one of them cannot be recorded: the others must not wait for it
             for one in part:
-                made += _answer_all(replica, [one], refuse=True)
+                with contextlib.suppress(_NotCurrent):  # it waits until it can be decided by rows that are current
+                    made += _answer_all(replica, [one], reason=refuse, refuse=True)
     return made
 
 
-def _answer_all(replica: Replica, part: list[tuple[int, bytes, int, int]], *, refuse: bool = False) -> list[Event]:
+def _answer_all(
+    replica: Replica, part: list[tuple[int, bytes, int, int]], *, reason: str | None = None, refuse: bool = False
+) -> list[Event]:
     try:
         with replica.transaction():
-            done = (_answer_one(replica, no, seq) for _, _, seq, no in part)
+            done = (_answer_one(replica, no, seq, reason=reason) for _, _, seq, no in part)
             return [event for event in done if event is not None]
     except AntiphonError as error:
         if not refuse or isinstance(error, Unavailable):
@@ -159,6 +218,25 @@ def _answer_all(replica: Replica, part: list[tuple[int, bytes, int, int]], *, re
     with replica.transaction():
         done = (_answer_one(replica, no, seq, reason=reason) for _, _, seq, no in part)
         return [event for event in done if event is not None]
+
+
+def _body_of(replica: Replica, event: Event) -> Any:
+    """What a request says, None where it says nothing that this code can read."""
+    kind = replica.registry.kinds.get(event.kind)
+    if kind is None or event.body is None or event.header.kind_version > kind.version:
+        return None
+    try:
+        return kind.read(event.body, event.header.kind_version)
+    except Rejected:
+        return None
+
+
+def _home_here(replica: Replica, named: bytes) -> LogHead | None:
+    """The log that decides for this home now, where it may do so in this file."""
+    home = replica.logs.head(replica.authority.current(named))
+    if home is None or home.role != LogRole.OWN or not may_hold_home(replica, home):
+        return None
+    return home
 
 
 def _answer_one(replica: Replica, no: int, seq: int, *, reason: str | None = None) -> Event | None:
@@ -179,17 +257,12 @@ def _answer_one(replica: Replica, no: int, seq: int, *, reason: str | None = Non
     if _decision_on(replica, event.log, event.seq, body.home, _reading(replica)) is not None:
         replica.mentions.remove(place)
         return None
-    home = replica.logs.head(replica.authority.current(body.home))
-    if home is None or home.role != LogRole.OWN or not may_hold_home(replica, home):
+    home = _home_here(replica, body.home)
+    if home is None:
         return None
     answer = reason if reason is not None else _answer(replica, event, body)
     if isinstance(answer, str):
-        refusal = kinds.RequestRefused(answer)
-        draft = Draft(kinds.REQUEST_REFUSED, encode_body(refusal), entity=event.entity, about=event.header.about)
-        draft.scope, draft.circle = event.header.scope, event.header.circle
-        # the reason may repeat what the request says: who forgets the request forgets that too
-        draft.refs = tuple(_ref(replica, role, event) for role in (Role.SOURCE, Role.CAUSE))
-        return _record(replica, home.id, event, draft, None)
+        return _record(replica, home.id, event, refusal_of(event, answer, _leaf_in(replica)), None)
     return _record(replica, home.id, event, *answer)
 
 
@@ -197,10 +270,18 @@ def _answer(replica: Replica, event: Event, body: Any) -> tuple[Draft, Any] | st
     """The decision to be, or why not."""
     registry = replica.registry
     owner = next(name for name, domain in registry.domains.items() if event.kind in domain.deciders)
-    if owner not in replica.views.live:
-        raise Unavailable(f"the tables of {owner!r} were made by a newer version: upgrade Antiphon to decide on them")
+    _check_current(replica, owner)
+    return decision_of(registry, RowsHere(replica), event, body, _leaf_in(replica))
+
+
+def decision_of(
+    registry: Registry, rows: Rows, event: Event, body: Any, leaf: Callable[[bytes, int], bytes]
+) -> tuple[Draft, Any] | str:
+    """The decision to be on a request, by the rules of its domain and these rows, or why not. `leaf` is (log, seq) ->
+    its hash. Raises Rejected where the rules fail.
+    """
     try:
-        found = registry.deciders[event.kind](RowsHere(replica), event, body)
+        found = registry.deciders[event.kind](rows, event, body)
     except AntiphonError:
         raise
     except Exception as error:  # a request can be anybody's: whatever it makes a decider do, the home goes on
@@ -213,19 +294,32 @@ def _answer(replica: Replica, event: Event, body: Any) -> tuple[Draft, Any] | st
         scope=Scope(event.header.scope), circle=event.header.circle,
     )  # fmt: skip
     roles = (Role.SOURCE, Role.CAUSE) if found.derived else (Role.CAUSE,)
-    draft.refs = tuple(_ref(replica, role, event) for role in roles)
+    draft.refs = tuple(Ref(role, event.log, event.seq, leaf(event.log, event.seq)) for role in roles)
     return draft, found.body
 
 
-def _ref(replica: Replica, role: Role, event: Event) -> Ref:
-    head = replica.logs.head(event.log)
-    assert head is not None
-    return Ref(role, event.log, event.seq, replica.writing_reader.leaf(head, event.seq))
+def refusal_of(event: Event, reason: str, leaf: Callable[[bytes, int], bytes]) -> Draft:
+    """The event that refuses a request."""
+    draft = Draft(kinds.REQUEST_REFUSED, encode_body(kinds.RequestRefused(reason)), entity=event.entity)
+    draft.about, draft.scope, draft.circle = event.header.about, event.header.scope, event.header.circle
+    # the reason may repeat what the request says: who forgets the request forgets that too
+    roles = (Role.SOURCE, Role.CAUSE)
+    draft.refs = tuple(Ref(role, event.log, event.seq, leaf(event.log, event.seq)) for role in roles)
+    return draft
+
+
+def _leaf_in(replica: Replica) -> Callable[[bytes, int], bytes]:
+    def leaf(log: bytes, seq: int) -> bytes:
+        head = replica.logs.head(log)
+        assert head is not None
+        return replica.writing_reader.leaf(head, seq)
+
+    return leaf
 
 
 def _record(replica: Replica, home: bytes, event: Event, draft: Draft, body: Any) -> Event:
     """Inside a transaction: the home's answer, which names its request."""
-    made = replica.append_in_transaction(Batch(home, [draft], [body]), after=replica.newest_stamp())
+    made = replica.append_in_transaction(Batch(home, [draft], [body]))
     asked_in = replica.logs.head(event.log)
     assert asked_in is not None
     replica.mentions.remove([(OF_ASKED, asked_in.no, event.seq)])

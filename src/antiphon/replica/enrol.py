@@ -27,6 +27,7 @@ from antiphon.model.event import Draft
 from antiphon.model.text import id_text
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.replica.erasure import note_said
 from antiphon.world.entropy import Entropy
 
 
@@ -136,9 +137,12 @@ def follow_log(source: Replica, log_id: bytes, target: Replica) -> LogHead:
         if known is None:
             known = LogHead(0, head.id, head.owner, head.key, LogRole.FOREIGN)
             target.logs.save_head(known)
-        taken = ingest(target.logs, known, parts_of(source.logs, source.reader, head, first=known.size), head.note)
+        first, said = known.size, list[tuple[int, list[tuple[int, int]]]]()
+        parts = parts_of(source.logs, source.reader, head, first=first)
+        taken = ingest(target.logs, known, parts, head.note, said)
+        note_said(target, taken, said)
         if known.role == LogRole.FOLLOWED:
-            target.fold_followed(taken, known.size)
+            target.fold_followed(taken, first)
     target.forget_caches()
     return taken
 
@@ -188,6 +192,7 @@ def new_instance(replica: Replica, agent: bytes, principal: Replica | None) -> L
                 agent, instance.public, wrap_public(wrapping), parent_key.public, parent.size, root
             ).statement()
             _append(replica, log, [draft(kinds.INSTANCE_PROVISIONAL, claim.signed_by(parent_key, instance))])
+            replica.authority.keep_provisional(replica.authority.provisional() | {log})
     replica.forget_caches()
     return replica.head(head.id)
 

@@ -7,14 +7,14 @@ snapshot that says which they are, so what was forgotten meanwhile is not in it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.followers import FollowerRecord
-from antiphon.log.read import LogReader
+from antiphon.log.read import LogReader, every_kind
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import NotFound
 from antiphon.model.event import Event
@@ -30,8 +30,6 @@ PAUSE_MS_MIN: Final = 2.0
 PAUSE_MS_MAX: Final = 50.0
 _PATIENCE: Final = 8
 """Whoever waits looks again after an eighth of the time that nothing has happened for."""
-_ONE_BY_ONE_MAX: Final = 64
-"""Longer spans are read block by block."""
 _PAGE: Final = 1_024
 
 
@@ -90,7 +88,7 @@ class Feed:
         self._seen = 0
         self._heads: dict[int, LogHead] = {}
         self._plain: dict[str, tuple[str, ...] | None] = {}
-        self.reader = LogReader(replica.logs, lambda: self._seen, replica.file.snapshot)
+        self.reader = LogReader(replica.logs, lambda: self._seen, replica.file.snapshot, replica.hidden)
         """Reads events as they are in the snapshot: nothing that was forgotten before it is kept."""
 
     @contextlib.contextmanager
@@ -122,7 +120,7 @@ class Feed:
         with self.snapshot() as newest:
             if epoch_of(newest) != epoch_of(cursor) or newest < cursor:
                 return None
-            keys: set[RowKey] = set()
+            keys: dict[str, set[bytes]] = {name: set() for name in self._tables}
             room = most
             commits = None if offset_of(cursor) else 0
             sql = "SELECT version, entry FROM outbox WHERE version >= ? ORDER BY version LIMIT ?"
@@ -148,25 +146,32 @@ class Feed:
                     break
             return Advance(self.images(keys, version_of(epoch, offset_of(newest))), cursor, part, cursor < newest)
 
-    def _take(self, entry: OutboxEntry, part: int, room: int, keys: set[RowKey]) -> tuple[int, int]:
+    def _take(self, entry: OutboxEntry, part: int, room: int, keys: dict[str, set[bytes]]) -> tuple[int, int]:
         """Adds the keys of an entry behind its first `part` things, at most `room`: how many, and what is left."""
         taken = 0
         for no, first, count in entry.spans:
             skipped = min(part, count)
             part -= skipped
             now = min(count - skipped, room - taken)
-            for event in self.events(no, first + skipped, first + skipped + now):
+            for event in self.events(no, first + skipped, first + skipped + now, whole=self._is_folded):
                 plain = self._plain_of(event.kind)
                 if plain is None or event.entity is None:
-                    keys |= self._replica.views.keys_of(event)
-                else:
-                    keys.update((table, event.entity) for table in plain)
+                    for table, key in self._replica.views.keys_of(event):
+                        keys.setdefault(table, set()).add(key)
+                    continue
+                for table in plain:
+                    keys[table].add(event.entity)
             taken += now
             if skipped + now < count:
                 return taken, 1
         again = entry.rows[part : part + room - taken]
-        keys.update((table, key) for table, key in again)
+        for table, key in again:
+            keys.setdefault(table, set()).add(key)
         return taken + len(again), len(entry.rows) - part - len(again)
+
+    def _is_folded(self, kind: str) -> bool:
+        """Whether the body of an event of this kind says which rows it is about."""
+        return self._plain_of(kind) is None
 
     def _plain_of(self, kind: str) -> tuple[str, ...] | None:
         """The tables to which an event of this kind writes the row of its entity and no other; None where it may write
@@ -174,21 +179,14 @@ class Feed:
         """
         if kind not in self._plain:
             folds = self._replica.registry.folds.get(kind, ())
-            tables = tuple(fold.table.name for fold in folds if type(fold) is AssertRow and fold.table.minted)
-            self._plain[kind] = tables if len(tables) == len(folds) else None
+            tables = [fold.table.name for fold in folds if type(fold) is AssertRow and fold.table.minted]
+            followed = tuple(name for name in tables if name in self._tables)
+            self._plain[kind] = followed if len(tables) == len(folds) else None
         return self._plain[kind]
 
-    def events(self, no: int, first: int, last: int) -> Iterable[Event]:
-        """The events of a span that are still there. In a snapshot."""
-        if first >= last:
-            return
-        head = self.head(no, last)
-        if last - first > _ONE_BY_ONE_MAX:
-            yield from self.reader.events(head, first, last)
-            return
-        for seq in range(first, last):
-            with contextlib.suppress(NotFound):
-                yield self.reader.event(head, seq)
+    def events(self, no: int, first: int, last: int, *, whole: Callable[[str], bool] = every_kind) -> Iterable[Event]:
+        """The events of a span that are still there, with bodies where `whole` says so of their kind. In a snapshot."""
+        return self.reader.events(self.head(no, last), first, last, whole=whole) if first < last else ()
 
     def head(self, no: int, size: int) -> LogHead:
         """The head of a log that has so many events. In a snapshot."""
@@ -200,14 +198,11 @@ class Feed:
             self._heads[no] = head
         return head
 
-    def images(self, keys: Iterable[RowKey], version: int) -> list[Change]:
-        """These rows as they are, of the tables of this feed. In a snapshot."""
-        by_table: dict[str, list[bytes]] = {}
-        for name, key in sorted(keys):
-            if name in self._tables:
-                by_table.setdefault(name, []).append(key)
+    def images(self, keys: Mapping[str, Collection[bytes]], version: int) -> list[Change]:
+        """These rows as they are, by table, of the tables of this feed. In a snapshot."""
         changes = []
-        for name, wanted in by_table.items():
+        for name in sorted(keys.keys() & self._tables.keys()):
+            wanted = sorted(keys[name])
             found = self._replica.tables.by_keys(self._tables[name], wanted) if self._is_there(name) else {}
             for key in wanted:
                 row = found.get(key)
@@ -252,6 +247,14 @@ class Feed:
     def sizes(self) -> dict[int, int]:
         """How many events each log has that is this file's own, by number. In a snapshot."""
         return {no: size for no, role, size in self._replica.logs.sizes() if role != LogRole.FOREIGN}
+
+
+def by_table(keys: Iterable[RowKey]) -> dict[str, set[bytes]]:
+    """Keys of rows, by table."""
+    found: dict[str, set[bytes]] = {}
+    for table, key in keys:
+        found.setdefault(table, set()).add(key)
+    return found
 
 
 class Tail:

@@ -16,7 +16,7 @@ from antiphon.model import limits
 from antiphon.model.errors import Conflict, InvalidInput
 from antiphon.model.table import Table
 from antiphon.model.values import canonical
-from antiphon.replica.feed import Feed, Lag, lag_of
+from antiphon.replica.feed import Feed, Lag, by_table, lag_of
 from antiphon.replica.feeder import SAVE_EVERY_MS, Feeder, state_of
 from antiphon.replica.stored import Stored
 from antiphon.views.batch import RowKey
@@ -176,7 +176,7 @@ class Follower(Feeder):
             self.step()
             keys = list(self._letters)
             with self._feed.snapshot() as version:
-                changes = self._feed.images(keys, version_of(self._record.epoch, offset_of(version)))
+                changes = self._feed.images(by_table(keys), version_of(self._record.epoch, offset_of(version)))
             self._apply(changes)
             self._dirty = True
             self.save()
@@ -212,7 +212,7 @@ def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], No
     after: bytes | None = None
     while page := sink.rows(table, after=after, limit=_PAGE):
         with feed.snapshot():
-            ours = {change.key: change for change in feed.images([_key(change) for change in page], 0)}
+            ours = {change.key: change for change in feed.images({table.name: {change.key for change in page}}, 0)}
         compared = (_differing(table, change, ours[change.key]) for change in page)
         found += [difference for difference in compared if difference is not None]
         seen |= {hash(change.key) for change in page}

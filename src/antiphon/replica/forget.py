@@ -29,6 +29,7 @@ from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_entity, of_
 
 REASONS: Final = ("asked", "person", "expired", "mistake", "legal")
 STANDARD_OUTPUT: Final = "standard output"
+OTHERS: Final = "other people's logs"
 ENTITIES_NAMED_MAX: Final = 16
 """Entities of which other events stay, that are named one by one."""
 _COPIES: Final = "copy/"
@@ -45,6 +46,8 @@ class Done(StrEnum):
     CANNOT = "cannot"
     KEPT = "kept"
     """It was not asked for, and stays."""
+    HELD = "held"
+    """It is not in this file: whoever has it is told, hides it then, and destroys it after a hold."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -66,7 +69,7 @@ class Forgotten(msgspec.Struct):
     @property
     def complete(self) -> bool:
         """Whether of what was asked for nothing is pending and nothing was out of reach."""
-        return all(place.state in (Done.DONE, Done.KEPT) for place in self.places)
+        return all(place.state in (Done.DONE, Done.KEPT, Done.HELD) for place in self.places)
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -146,6 +149,13 @@ def forget(
     )
     result.places = [*_places(replica, result, rows, spoken, foreign), *kept]
     return result
+
+
+def check(replica: Replica, targets: Iterable[tuple[int, int]], *, reason: str) -> None:
+    """Raises what `forget` would, and changes nothing."""
+    if reason not in REASONS:
+        raise InvalidInput(f"{reason!r} is no reason code: use one of {', '.join(REASONS)}")
+    _closure(replica, {head.no: head for head in replica.heads()}, sorted(set(targets)))
 
 
 def _entities_of(replica: Replica, event: Event) -> set[bytes]:
@@ -296,6 +306,7 @@ def _clear(replica: Replica, heads: dict[int, LogHead], gone: dict[tuple[int, in
     known = {key for key in rows if key[0] in replica.registry.tables}
     for key in known:  # rows and index entries go while the text they hold can still be read
         replica.views.remove(key)
+    replica.generations.drop_old_rows(by_log)
     taken = replica.generations.take_out(known)
     for no, seqs in by_log.items():
         erase(replica.logs, replica.logs.head(heads[no].id) or heads[no], sorted(seqs))
@@ -320,6 +331,17 @@ def _followers(replica: Replica) -> list[Place]:
         else:
             found.append(Place(what, Done.PENDING, "its rows go when its follower delivers next: `antiphon engines`"))
     return found
+
+
+def _elsewhere(spoken: dict[int, LogHead]) -> str:
+    """What becomes of it where others hold these logs."""
+    hours = limits.ERASURE_HOLD_MS // 3_600_000
+    if all(head.role != LogRole.OWN for head in spoken.values()):
+        return "those that hold it destroy it when they hear of this: the principal's own log says so"
+    return (
+        f"those that hold it hide it when they hear of this, and destroy it {hours} hours later (ERASURE_HOLD_MS), "
+        "unless this log's key is revoked from before it"
+    )
 
 
 def _places(
@@ -358,10 +380,11 @@ def _places(
         for copy in copies_of(replica)
         if not copy.event or copy.event in gone
     ]
+    places.append(Place("other replicas", Done.HELD, _elsewhere(spoken)))
     unnamed = copies_unnamed(replica)
     if unnamed:
         detail = f"out of reach: made longer ago than the {limits.COPIES_MAX:,} (COPIES_MAX) whose paths are kept"
         places.append(Place(counted(unnamed, "older copy", "older copies"), Done.CANNOT, detail))
     if foreign:
-        places.append(Place("other people's logs", Done.CANNOT, f"derived there: {', '.join(foreign[:5])}; ask them"))
+        places.append(Place(OTHERS, Done.CANNOT, f"derived there: {', '.join(foreign[:5])}; ask them"))
     return places

@@ -2,7 +2,7 @@
 
 Taking leaves in and folding them are two steps. Each log has a cursor in the file that moves in the transaction of its
 rows, so deliveries may be cut anywhere. Of a log the longest beginning is folded that is certified, not revoked and
-due; what ceases to be (a revocation, an erasure) is taken back.
+due; what ceases to be (a revocation) is taken back. What others erase: `replica/erasure.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from antiphon.identity.signing import decode_statement
 from antiphon.identity.validity import Evidence, Standing
 from antiphon.log import kinds
 from antiphon.log.block import Leaves
-from antiphon.log.ingest import Home, Homes, Part, ingest
+from antiphon.log.ingest import Home, Homes, Part, Said, ingest
 from antiphon.log.read import LogReader
-from antiphon.log.rewrite import erase
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import hlc, limits
 from antiphon.model.errors import Conflict, NotFound, ProtocolViolation
-from antiphon.model.event import Event, decode_header
+from antiphon.model.event import Event
 from antiphon.model.text import id_text
-from antiphon.replica import moving
+from antiphon.replica import erasure, moving
 from antiphon.replica.authority import KIN
 from antiphon.replica.commit import Writer
 from antiphon.replica.core import Replica
@@ -33,6 +32,8 @@ from antiphon.views.batch import RowKey
 
 STEP_EVENTS_MAX = 4_096
 """Events folded in one transaction, so that others get their turn between."""
+STEP_WRITES_MAX = 16_384
+"""Writes to rows in one such transaction: one event may write to EVENT_WRITES_MAX of them."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -44,9 +45,13 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct):
-    """What folding came to: how many events, and what still waits."""
+    """What folding came to: how many events and writes, and what still waits. `more` says that a step ended before
+    everything was folded.
+    """
 
     events: int = 0
+    writes: int = 0
+    more: bool = False
     waiting: list[Waiting] = []
 
 
@@ -132,9 +137,23 @@ class Standings:
             return 0
         return min(head.size, standing.cut.get(head.id, head.size))
 
-    def erases_in(self, head: LogHead) -> list[tuple[int, int]]:
-        """The ranges that its principal erases in a log."""
-        return self._homes.erases_in(head)
+    def erasing(self, head: LogHead) -> list[tuple[bytes, int, list[tuple[int, int]]]]:
+        """What its principal erases in a log: (the home that says it, the seq there, ranges)."""
+        return self._homes.erasing(head)
+
+    def _standing_over(self, head: LogHead) -> Standing | None:
+        """What is known of the principal whose log, or whose agent's log, this is."""
+        return self.of(head.owner) or self._homes.standing(head.owner)
+
+    def voids(self, head: LogHead, seq: int) -> bool:
+        """Whether a log's key was revoked before it said what stands at this seq."""
+        standing = self._standing_over(head)
+        return standing is not None and seq >= standing.cut.get(head.id, 1 << 62)
+
+    def vouches(self, head: LogHead) -> bool:
+        """Whether a log is certified; nobody can say so of one whose principal is not known here."""
+        standing = self._standing_over(head)
+        return standing is None or standing.logs.get(head.id) == head.owner
 
 
 _STANDINGS: WeakKeyDictionary[Writer, tuple[int, Standings]] = WeakKeyDictionary()
@@ -183,7 +202,7 @@ def receive(replica: Writer, head: LogHead, parts: Iterable[Part], note: bytes) 
     """Takes in what is new of somebody else's log, verified, and folds what counts; the log's head now.
 
     *Shapes*: `head` says whose log it is; `parts` begin at or before the first block that is not whole here.
-    Raises ProtocolViolation, and nothing has changed, when the parts do not fit. What they say is erased goes.
+    Raises ProtocolViolation, and nothing has changed, when the parts do not fit. What they say is erased is hidden.
     """
     with replica.transaction():
         known = replica.logs.head(head.id)
@@ -192,29 +211,22 @@ def receive(replica: Writer, head: LogHead, parts: Iterable[Part], note: bytes) 
         if known is None:
             known = LogHead(0, head.id, head.owner, head.key, LogRole.FOLLOWED)
             replica.logs.save_head(known)
-        found = list(parts)
-        gone = _erased_by(found, known)
-        keys = _withdraw(replica, known, gone)
-        taken = ingest(replica.logs, known, found, note)
-        erase(replica.logs, taken, [seq for seq in gone if seq < taken.size])
+        said: Said = []
+        first = known.size
+        taken = ingest(replica.logs, known, parts, note, said)
+        take_note(replica, taken, said, first)
         replica.fold_followed(taken, known.size if known.role == LogRole.FOLLOWED else 0)
-        _again(replica, keys)
     replica.forget_caches()
     hear(replica)
     return replica.head(head.id)
 
 
-def _erased_by(parts: list[Part], known: LogHead) -> list[int]:
-    """The seqs held here already that events in these parts erase."""
-    gone: set[int] = set()
-    for part in parts:
-        for at, (raw, body) in enumerate(zip(part.leaves.headers, part.leaves.bodies, strict=True)):
-            seq = part.leaves.first + at
-            if raw is None or body is None or seq < known.size or decode_header(raw).kind != kinds.ERASED:
-                continue
-            for first, last in kinds.read_erased(body, seq).own_ranges:
-                gone |= set(range(max(first, 0), min(last, known.size)))
-    return sorted(gone)
+def take_note(replica: Writer, head: LogHead, said: Said, first: int) -> None:
+    """Inside the transaction that takes leaves of a log in, from `first` on: hides what the log erases in what is here,
+    and its principal in what came. What is to be destroyed at once is with the next `fold_due`.
+    """
+    erasure.note_said(replica, head, said)
+    erasure.note_principal(replica, head, standings(replica), first=first)
 
 
 def _withdraw(replica: Writer, head: LogHead, seqs: Collection[int]) -> set[RowKey]:
@@ -234,14 +246,6 @@ def _withdraw(replica: Writer, head: LogHead, seqs: Collection[int]) -> set[RowK
     return replica.views.withdraw(head, events)
 
 
-def _again(replica: Writer, keys: set[RowKey]) -> None:
-    for key in sorted(keys):
-        replica.views.recompute(replica.state, key)
-    changed = keys | replica.views.flush_figures(replica.state)
-    if changed:
-        replica.feed_step(changed)
-
-
 # -- folding ---------------------------------------------------------------------------------------------------------
 
 
@@ -250,30 +254,38 @@ def hear(replica: Writer) -> Heard:
     total = Heard()
     while True:
         with replica.transaction():
-            heard = fold_due(replica, events_max=STEP_EVENTS_MAX)
+            heard = fold_due(replica)
         total.events += heard.events
+        total.writes += heard.writes
         total.waiting = heard.waiting
-        if heard.events < STEP_EVENTS_MAX:
-            return total
+        if not heard.more:
+            break
+    if not replica.file.is_writing:
+        replica.scrub_after_commit()
+    return total
 
 
-def fold_due(replica: Writer, *, only: Collection[int] | None = None, events_max: int = 1 << 62) -> Heard:
-    """Inside a transaction: as `hear`, of these log numbers alone unless a principal has said something new."""
+def fold_due(replica: Writer, *, only: Collection[int] | None = None) -> Heard:
+    """Inside a transaction: a step of `hear`, of these log numbers alone unless a principal has said something new."""
     known = standings(replica)
     heads = replica.heads()
     known.read_on(heads)
     if _learned(replica) < len(known.news):
         _relearn(replica, known, known.news[_learned(replica) :])
         heads, only = replica.heads(), None
+    if replica.holds_logs:
+        erasure.settle(replica, known)
+    else:
+        erasure.apply(replica, replica.standing_erasures())
     heard = Heard()
     for head in heads:
         asked = only is None or head.no in only
         if asked and head.role == LogRole.FOLLOWED and not known.is_home(head):
-            _fold(replica, known, head, heard, events_max)
+            _fold(replica, known, head, heard)
     return heard
 
 
-def _fold(replica: Writer, known: Standings, head: LogHead, heard: Heard, events_max: int) -> None:
+def _fold(replica: Writer, known: Standings, head: LogHead, heard: Heard) -> None:
     counting, at = known.counting(head), replica.heard_to(head.no)
     if at > counting:
         _take_back(replica, head, counting, at)
@@ -281,7 +293,10 @@ def _fold(replica: Writer, known: Standings, head: LogHead, heard: Heard, events
     resets = [reset for reset in head.resets if reset[0] < counting]
     counted = msgspec.structs.replace(head, size=counting, resets=resets)
     due = hlc.from_ms(replica.clock.now_ms() + limits.CLOCK_AHEAD_MS_MAX + 1)
-    while at < counting and heard.events < events_max:
+    while at < counting:
+        heard.more |= heard.events >= STEP_EVENTS_MAX or heard.writes >= STEP_WRITES_MAX
+        if heard.more:
+            break
         end = min(counting, at - at % limits.BLOCK_LEAVES + limits.BLOCK_LEAVES)
         events: list[Event] = []
         for event in replica.writing_reader.events(counted, at, end):
@@ -292,7 +307,8 @@ def _fold(replica: Writer, known: Standings, head: LogHead, heard: Heard, events
         if end == at:
             heard.waiting.append(Waiting(id_text(head.id), at, "its time has not come by this clock"))
             return
-        replica.fold_heard(head, at, end, events)
+        end, writes = replica.fold_heard(head, at, end, events, writes_max=STEP_WRITES_MAX - heard.writes)
+        heard.writes += writes
         heard.events += end - at
         at = end
     if counting < head.size:
@@ -305,7 +321,7 @@ def _take_back(replica: Writer, head: LogHead, first: int, last: int) -> None:
     keys = _withdraw(replica, head, range(first, last))
     lost = [stamp for seq, stamp in head.resets if first <= seq < last]
     replica.hear_to(head, first)
-    _again(replica, keys)
+    erasure.again(replica, keys)
     if lost:
         replica.feed_step(replica.restamp(replica.cut_head(head), min(lost)))
 
@@ -315,14 +331,8 @@ def _relearn(replica: Writer, known: Standings, news: list[tuple[bytes, bytes | 
     keys: set[RowKey] = set()
     for log in {log for _, log in news if log is not None}:
         head = replica.logs.head(log)
-        if head is None or head.role != LogRole.FOLLOWED:
-            continue
-        ranges = known.erases_in(head)
-        gone = sorted({seq for first, last in ranges for seq in range(max(first, 0), min(last, head.size))})
-        keys |= replica.drop_erased(head, gone) | _withdraw(replica, head, gone)
-        if replica.holds_logs:
-            erase(replica.logs, head, gone)
-            replica.dirty()
+        if head is not None and replica.holds_logs:
+            erasure.note_principal(replica, head, known)
     before = replica.file.settings(KIN)
     replica.feed_step(())  # what is learnt is fed under a version that nobody has read yet
     for home in {home for home, _ in news}:
@@ -331,6 +341,6 @@ def _relearn(replica: Writer, known: Standings, news: list[tuple[bytes, bytes | 
             moving.learn(cast(Replica, replica), home, standing=standing)
     if replica.file.settings(KIN) != before:
         listed = replica.rejections.list(limit=1 << 40)
-        keys |= {(table, key) for table, key, _, _, rule, _ in listed if rule in ("writers", "home")}
-    _again(replica, {key for key in keys if key[0] in replica.registry.tables})
+        keys |= {(table, key) for table, key, _, _, rule, _ in listed if rule in ("writers", "home", "role")}
+    erasure.again(replica, keys)
     _LEARNED[replica] = replica.rollbacks, len(known.news)

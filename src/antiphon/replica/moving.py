@@ -1,4 +1,5 @@
 """Room `replica` (imports all below it): what principals say of homes that moved, and what follows for the rows here.
+What they grant is read along: `replica/grants.py`.
 
 It is looked up by every merge (`replica/authority.py`), so when something new is said, the rows that hang on it are
 computed again, and requests whose decisions are void now wait for an answer again.
@@ -11,10 +12,11 @@ from typing import Final
 from antiphon.identity.validity import Standing
 from antiphon.log import kinds
 from antiphon.model.errors import ProtocolViolation
-from antiphon.model.event import Role
+from antiphon.model.event import Event, Role
 from antiphon.model.table import Table
 from antiphon.model.text import id_text
 from antiphon.model.values import key_of
+from antiphon.replica import grants
 from antiphon.replica.authority import Move
 from antiphon.replica.core import Replica
 from antiphon.replica.enrol import homes_of, standing_in
@@ -39,9 +41,14 @@ def learn(replica: Replica, principal_log: bytes, *, standing: Standing | None =
     """Inside a transaction: lets count what a principal's logs here, of which one is named, say of agents and homes."""
     standing = standing or standing_in(replica, principal_log)
     said: list[tuple[int, bytes, int, Move]] = []
+    granting: list[Event] = []
     for home in homes_of(replica, standing.principal):
         for event in replica.writing_reader.events(home):
-            if event.kind != kinds.HOME_MOVED or event.body is None or not standing.counts(home.id, event.seq):
+            if event.body is None or not standing.counts(home.id, event.seq):
+                continue
+            if event.kind in grants.KINDS:
+                granting.append(event)
+            if event.kind != kinds.HOME_MOVED:
                 continue
             try:
                 told = kinds.read_home_moved(event.body, event.seq)
@@ -53,7 +60,15 @@ def learn(replica: Replica, principal_log: bytes, *, standing: Standing | None =
     before = replica.authority.kept(standing.principal)
     changed = {source for source in {*before, *moves} if before.get(source) != moves.get(source)}
     lines = {source: replica.authority.line(source) for source in {*before, *moves}}
+    kin = replica.authority.kin(standing.principal)
     replica.authority.keep(standing.principal, list(moves.values()), sorted(standing.agents))
+    granted = grants.grants_in(replica, standing.principal, granting)
+    grants.settle(replica, standing.principal, granted, again=kin != sorted(standing.agents))
+    certified = replica.authority.provisional() & standing.logs.keys()
+    if certified:
+        replica.authority.keep_provisional(replica.authority.provisional() - certified)
+        changed |= certified
+        lines |= {log: replica.authority.line(log) for log in certified}
     if not changed:
         return
     replica.generations.restart()

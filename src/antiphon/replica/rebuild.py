@@ -7,21 +7,24 @@ process that dies loses one batch, and any process that knows the domain goes on
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from antiphon.engines.sqlite import fulltext, generation
+from antiphon.engines.sqlite.tips import SqliteTips
 from antiphon.log.store import LogHead
 from antiphon.model import limits
-from antiphon.model.errors import AntiphonError, NotFound
+from antiphon.model.errors import AntiphonError, InvalidInput, NotFound
 from antiphon.model.table import Table
 from antiphon.model.text import EntityIds
-from antiphon.model.values import key_of
+from antiphon.model.values import key_of, key_values
 from antiphon.views.batch import RowKey
 from antiphon.views.domain import Domain
 from antiphon.views.generations import Building, added_columns, name_in
 from antiphon.views.state import FileState
+from antiphon.views.store import of_row
 
 if TYPE_CHECKING:
     from antiphon.replica.commit import Writer
@@ -39,9 +42,9 @@ class _Fold:
         self.number = building.number
         self.tables = generation.BuildingTables(replica.file, replica.tables, building.tables, building.number)
         self.rejections = generation.BuildingRejections(replica.file, building.number)
-        self.views = replica.views_over(
-            self.tables, generation.BuildingFigures(replica.file, self.tables, building.tables), self.rejections
-        )
+        self.tips = SqliteTips(replica.file, building.number)
+        figures = generation.BuildingFigures(replica.file, self.tables, building.tables)
+        self.views = replica.views_over(self.tables, figures, self.rejections, self.tips)
         self.views.live = frozenset({domain})
 
 
@@ -147,6 +150,7 @@ class Generations:
                 return
             generation.discard(replica.tables, replica.file, building.number)
             generation.BuildingRejections(replica.file, building.number).discard()
+            SqliteTips(replica.file, building.number).discard()
             replica.file.drop(_BUILDING + domain)
         self._folds.pop(domain, None)
 
@@ -174,6 +178,35 @@ class Generations:
     def names(self) -> set[str]:
         """The names in the file of all tables that are being made."""
         return {name_in(table, building.number) for building in self.all().values() for table in building.tables}
+
+    def remade(self) -> list[Table]:
+        """The tables in use of domains that this code folds again beside them, where their rows are found by key."""
+        registry, file = self._replica.registry, self._replica.file
+        mine = [name for name, made in self.all().items() if made.fingerprint == registry.fingerprints.get(name)]
+        return [table for name in mine for table in self._tables_of(name) if generation.has_key(file, table)]
+
+    def drop_old_rows(self, gone: Mapping[int, Collection[int]]) -> None:
+        """Inside a transaction that forgets these (seqs by log number), while they can still be read: drops the rows in
+        which older code let them have a say, from tables that are being folded again. Readers keep the others.
+
+        *Cost*: nothing while no such table is there, else every row and mention is looked at.
+        """
+        replica, keys = self._replica, set[RowKey]()
+        old = {table.name: table for table in self.remade()}
+        for no, seqs in gone.items() if old else ():
+            for table in old.values():
+                numbers = [] if table.rollup_of else generation.spoken_by(replica.file, table, no, seqs)
+                keys |= {
+                    (table.name, key_of(table, row.values)) for row in replica.tables.rows(table, numbers).values()
+                }
+            for what in replica.mentions.mentioned_by(no, seqs):
+                if what[0] == 5:
+                    of, _, raw = what[1:].partition(b"\0")
+                    keys |= {(name, raw) for name in old if name.encode() == of}
+                elif what[0] == 1:
+                    keys |= {(name, what[1:]) for name, table in old.items() if _is_row(table, what)}
+        for key in keys:
+            replica.views.remove(key)
 
     def _tables_of(self, domain: str) -> list[Table]:
         registry = self._replica.registry
@@ -279,6 +312,8 @@ class Generations:
             replica.state.next_row.pop(table.name, None)
             replica.state.orphans.discard(table.name)
         fold.rejections.take_over(building.tables, self._listed(kinds))
+        fold.tips.take_over(building.tables)
+        replica.tips.forget_caches()
         replica.state.next_row.update(building.next_row)
         replica.state.orphans |= building.orphans
         replica.file.drop(_BUILDING + name)
@@ -352,4 +387,12 @@ class Generations:
         while until is None or clock.monotonic_ms() < until:
             if not self.step():
                 return True
+        return False
+
+
+def _is_row(table: Table, what: bytes) -> bool:
+    """Whether what is mentioned, an entity or whatever else has a key as long, can be a row of this table."""
+    try:
+        return of_row(table, what[1:]) == what and bool(key_values(table, what[1:]))
+    except InvalidInput:
         return False

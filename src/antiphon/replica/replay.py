@@ -15,8 +15,10 @@ import msgspec
 
 from antiphon.engines.sqlite.figures import SqliteFigures, SqliteRejections
 from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.mentions import SqliteMentions
 from antiphon.engines.sqlite.plain import PlainFile
-from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
+from antiphon.engines.sqlite.tables import SqliteTables
+from antiphon.engines.sqlite.tips import SqliteTips
 from antiphon.log.read import stamp_of
 from antiphon.log.store import LogHead
 from antiphon.model.event import Event
@@ -115,6 +117,7 @@ class _Replay:
             lambda: replica.reader,
             lambda: then,
             replica.authority,
+            tips=SqliteTips(scratch),
             head_of=lambda log: next((head for head in then.values() if head.id == log), None),
         )
         self._views.live = frozenset(domains)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from antiphon.engines.sqlite import sizes
-from antiphon.model.text import counted
+from antiphon.model.text import counted, event_text, id_text
+from antiphon.model.times import iso
 from antiphon.replica.core import Replica
+from antiphon.replica.erasure import until_ms
+from antiphon.replica.hear import Standings
 from antiphon.views.generations import Building
 
 
@@ -34,6 +37,37 @@ class ViewState(msgspec.Struct, frozen=True):
     def is_current(self) -> bool:
         """Whether its rows say all that the logs say."""
         return self.state == "current"
+
+
+class HeldErasure(msgspec.Struct, frozen=True):
+    """What somebody erased in a log that is written elsewhere, hidden here and not destroyed yet: how many events.
+
+    `until` is when it is destroyed, unless the key that said so is revoked; None where that waits for a certificate.
+    """
+
+    log: str
+    erased_by: str
+    events: int
+    heard: str
+    until: str | None
+
+
+def held_erasures(replica: Replica) -> list[HeldErasure]:
+    """What is held in this file, what is destroyed first in front."""
+    with replica.file.snapshot():
+        holds = {place: hold for place, hold in replica.holds.all().items() if not hold.void}
+        if not holds:
+            return []
+        known, found = Standings(lambda: replica.reader), []  # not the writer's, who may be at work in another thread
+        heads = {head.no: head for head in replica.heads()}
+        known.read_on(heads.values())
+        for (no, by, seq), hold in holds.items():
+            head, count = heads[no], sum(last - first for first, last in hold.ranges)
+            until = until_ms(hold, (no, by, seq), head, known)
+            event = event_text(bytes.fromhex(by) if by else head.id, seq)
+            when = None if until == float("inf") else iso(int(until))
+            found.append(HeldErasure(id_text(head.id), event, count, iso(hold.heard_ms), when))
+    return sorted(found, key=lambda one: (one.until is None, one.until or "", one.erased_by))
 
 
 def view_states(replica: Replica) -> list[ViewState]:

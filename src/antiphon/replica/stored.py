@@ -14,11 +14,13 @@ from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.figures import SqliteFigures, SqliteRejections
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.logs import SqliteLogs
-from antiphon.engines.sqlite.tables import SqliteMentions, SqliteTables
+from antiphon.engines.sqlite.mentions import SqliteMentions
+from antiphon.engines.sqlite.tables import SqliteTables
+from antiphon.engines.sqlite.tips import SqliteTips
 from antiphon.identity.keystore import KeyStore
 from antiphon.identity.signing import SigningKey
 from antiphon.log.append import Appender
-from antiphon.log.read import LogReader
+from antiphon.log.read import Hidden, LogReader, Ranges
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model import limits
 from antiphon.model.errors import Corrupt, NotFound, UnsupportedFormat
@@ -26,6 +28,8 @@ from antiphon.model.event import Event
 from antiphon.model.table import Table
 from antiphon.model.text import event_text, id_text
 from antiphon.replica.authority import Authorities
+from antiphon.replica.holds import HoldStore, Place
+from antiphon.replica.stamps import Stamps
 from antiphon.views.domain import Registry
 from antiphon.views.feed import OutboxEntry
 from antiphon.views.generations import name_of
@@ -61,9 +65,11 @@ class Stored:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.host = host or Host()
         self.logs = self.logs_of(file)
+        self.holds = HoldStore(file)
         self.tables = SqliteTables(file, self._held)
         self.mentions = SqliteMentions(file)
         self.rejections = SqliteRejections(file)
+        self.tips = SqliteTips(file)
         self._appender = Appender(self.logs, self.entropy)
         self._local = threading.local()
         self._tick = 0
@@ -73,14 +79,15 @@ class Stored:
         self._heads: dict[bytes, LogHead] = {}
         self._heads_by_no: dict[int, LogHead] = {}
         self._cut_heads: dict[int, LogHead] = {}
+        self._stamps = Stamps(lambda: iter(self._heads_by_no.values()))
         self._named: dict[bytes, LogHead] = {}
         self._shown_heads: dict[int, LogHead] = {}
         self._shown_owners: dict[bytes, list[LogHead]] = {}
         self._shown_tick = -1
         self._signers: dict[bytes, SigningKey] = {}
         self.authority = Authorities(file)
-        self._write_reader = LogReader(self.logs, lambda: self._tick)
-        self.views = self.views_over(self.tables, SqliteFigures(file, self.tables), self.rejections)
+        self._write_reader = LogReader(self.logs, lambda: self._tick, hidden=self.hidden)
+        self.views = self.views_over(self.tables, SqliteFigures(file, self.tables), self.rejections, self.tips)
         self.state = FileState()
         self._settled = False
         self._others: tuple[str, ...] = ()
@@ -107,7 +114,9 @@ class Stored:
         """Where the logs are that are folded here: in the file itself."""
         return SqliteLogs(file)
 
-    def views_over(self, tables: SqliteTables, figures: SqliteFigures, rejections: SqliteRejections) -> Views:
+    def views_over(
+        self, tables: SqliteTables, figures: SqliteFigures, rejections: SqliteRejections, tips: SqliteTips
+    ) -> Views:
         """What folds this file's events into these tables."""
         return Views(
             self.registry,
@@ -118,9 +127,22 @@ class Stored:
             lambda: self._write_reader,
             lambda: ChainMap(self._cut_heads, self._heads_by_no),
             self.authority,
+            tips=tips,
+            attempt=self._attempt,
             head_of=self._known_head,
             mine=self.is_mine,
         )
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Inside a transaction: what fails in the block leaves no trace, in memory either."""
+        try:
+            with self.file.attempt():
+                yield
+        except BaseException:
+            for cached in (self.tables, self.mentions, self.rejections, self.tips):
+                cached.forget_caches()
+            raise
 
     def _check_format(self) -> None:
         raw = self.file.get("format")
@@ -216,6 +238,7 @@ class Stored:
         """Reads again how far others' logs are folded. What of them is not, no row may be made from."""
         self._cut_heads = {}
         self._named = {}
+        self._stamps.forget()
         heard = {int(name.removeprefix(_HEARD)): raw for name, raw in self.file.settings(_HEARD)}
         for head in self._heads_by_no.values():
             if head.role in (LogRole.FOREIGN, LogRole.FOLLOWED):
@@ -244,9 +267,12 @@ class Stored:
     def forget_caches(self) -> None:
         """Drops everything that another writer, or a rollback, may have made stale."""
         self._appender.forget_caches()
+        self.holds.forget_caches()
         self.tables.forget_caches()
         self.mentions.forget_caches()
         self.rejections.forget_caches()
+        self.tips.forget_caches()
+        self._stamps.forget()
         self.views.figures.clear()
         self._writer_version = -1
         self._moved()
@@ -283,8 +309,16 @@ class Stored:
         """This thread's reader of events."""
         found: LogReader | None = getattr(self._local, "reader", None)
         if found is None:
-            found = self._local.reader = LogReader(self.logs, self.fresh, self.file.snapshot)
+            found = self._local.reader = LogReader(self.logs, self.fresh, self.file.snapshot, self.hidden)
         return found
+
+    def hidden(self) -> Hidden:
+        """What is hidden of others' logs in this file, while erasures wait out their hold."""
+        return self.holds.hidden()
+
+    def standing_erasures(self) -> dict[Place, Ranges]:
+        """What the tables here must leave out, by the erasure that says so."""
+        return self.holds.standing()
 
     @property
     def writing_reader(self) -> LogReader:
@@ -379,7 +413,8 @@ class Stored:
         table = name_of(table)
         with contextlib.suppress(NotFound):
             if self.file.is_writing:
-                return self.views.held_value(self._write_reader.event(self._heads_by_no[no], seq), table, key)
+                # of an event that was hidden just now too: its row goes, and its terms in full text must go with it
+                return self.views.held_value(self._write_reader.beneath(self._heads_by_no[no], seq), table, key)
             return self.views.held_value(self.reader.event(self._head_with(no, seq), seq), table, key)
         return None
 

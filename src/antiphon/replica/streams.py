@@ -89,7 +89,7 @@ class EventFollower(Feeder):
                 last = min(size, first + room)
                 if first >= last:
                     continue
-                for event in self._feed.events(no, first, last):
+                for event in self._feed.events(no, first, last, whole=self._bound.__contains__):
                     deliveries += self._of(event)
                 moved[no] = last
                 room -= last - first

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import msgspec
+
 from antiphon.model.errors import InvalidInput
 from antiphon.model.values import canonical
 from antiphon.views.domain import AssertRow
@@ -21,6 +23,17 @@ COMPUTED: Final = 3
 """Rows that are computed from all events on them."""
 
 
+class Folded(msgspec.Struct):
+    """What folding some events came to: the rows that did not simply come new, and how many writes there were.
+
+    `end` is the first event that was left out, since those before it wrote enough; None where none was.
+    """
+
+    touched: set[RowKey] = set()
+    writes: int = 0
+    end: int | None = None
+
+
 class Batch:
     """What one call of `apply` has collected."""
 
@@ -33,11 +46,13 @@ class Batch:
         self.touched: dict[RowKey, list[Placed]] = {}
         self.mentioned: list[tuple[bytes, int, int]] = []
         self.known: set[bytes] = set()
+        self.writes = 0
         self._added: list[list[tuple[Any, ...]]] = []
 
     def add(self, rows: dict[str, list[tuple[Any, ...]]], name: str, row: tuple[Any, ...]) -> None:
         found = rows.setdefault(name, [])
         found.append(row)
+        self.writes += 1
         if not self.strict:
             self._added.append(found)
 
@@ -72,6 +87,6 @@ def checked(fold: AssertRow, row: tuple[Any, ...]) -> tuple[Any, ...]:
     if not fold.checked:
         return row
     plain = list(row)
-    for at, column in fold.checked:
-        plain[at] = canonical(column, plain[at])
+    for at, form in fold.checked:
+        plain[at] = form(plain[at])
     return tuple(plain)

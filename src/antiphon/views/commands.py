@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -46,6 +47,26 @@ class Answer(Protocol):
         ...
 
 
+class Range(msgspec.Struct, frozen=True):
+    """Values of a column from `least` (or after `above`) up to `most` (or before `under`). Null is in no range."""
+
+    column: str
+    least: Any = None
+    above: Any = None
+    most: Any = None
+    under: Any = None
+
+
+class RowsPage(Protocol):
+    """Some rows in order, and the cursor that leads on: None at the end."""
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...
+
+    @property
+    def cursor(self) -> str | None: ...
+
+
 class TableRows(Protocol):
     """The rows of one table that the recorder may read."""
 
@@ -57,6 +78,19 @@ class TableRows(Protocol):
         self, *, limit: int = 1_000, order: str | Sequence[str] = (), descending: bool = False, **equal: Any
     ) -> Sequence[Mapping[str, Any]]:
         """Rows whose columns have these values, in the order of some columns: what an index serves."""
+        ...
+
+    def page(
+        self,
+        equal: Mapping[str, Any] | None = None,
+        *,
+        within: Range | None = None,
+        order: str | Sequence[str] = (),
+        descending: bool = False,
+        limit: int = 1_000,
+        after: str | None = None,
+    ) -> RowsPage:
+        """As `select`, with values of one column in a range, from the cursor of the page before on."""
         ...
 
     def every(self, equal: Mapping[str, Any] | None = None, **how: Any) -> Iterator[Mapping[str, Any]]:
@@ -101,6 +135,10 @@ class Recorder(Protocol):
         """What it goes by."""
         ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """All that is recorded and asked in the block is recorded together, or not at all."""
+        ...
+
     def request(self, kind: str, body: Any, *, home: bytes, entity: str, scope: Scope = Scope.PUBLIC) -> Answer:
         """Asks a home to decide; `home` is put into the body. Raises Conflict at once where the home is here and
         says no.
@@ -122,7 +160,8 @@ def draft_of(
     """The event to be. Raises InvalidInput or LimitExceeded, naming what does not fit."""
     raw = encoded(kind.name, body)
     draft = Draft(kind.name, raw, kind.version, entity, occurred, about, scope, circle, refs)
-    if circle is not None or about is not None or refs is not None or entity or scope:
+    unusual = scope is not Scope.PRIVATE and scope is not Scope.PUBLIC
+    if circle is not None or about is not None or refs is not None or entity or unusual:
         check(draft)
     elif occurred is not None and (type(occurred) is not int or not -TIME_MAX <= occurred <= TIME_MAX):
         raise InvalidInput("a time of occurrence is whole milliseconds since 1970, within 53 bits")
@@ -171,10 +210,10 @@ def convert(kind: Kind, body: Any) -> Any:
         raise InvalidInput(f"this {kind.name} does not fit its kind: it nests too deep to be looked at") from None
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidInput(f"this {kind.name} does not fit its kind: {error}") from None
-    if isinstance(body, Mapping):
-        known = getattr(kind.body, "__struct_encode_fields__", None)
-        unknown = [] if known is None else [name for name in body if name not in known]
+    if type(body) is dict or isinstance(body, Mapping):
+        known = getattr(kind.body, "__struct_encode_fields__", body)
+        unknown = [name for name in body if name not in known]
         if unknown:  # what nothing reads would be lost without a word
-            names = ", ".join(known or ()) or "none"
+            names = ", ".join(known) or "none"
             raise InvalidInput(f"this {kind.name} has no field {unknown[0]!r:.80}; it has {names}")
     return made

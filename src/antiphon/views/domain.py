@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
+from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,8 @@ from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, Rejected
 from antiphon.model.event import Event, Role
 from antiphon.model.table import Column, Table, Type
-from antiphon.model.values import canonical, key_of
+from antiphon.model.values import canonical, form_of, key_of
+from antiphon.views.joined import check_joined
 from antiphon.views.rollups import rollup_table
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -148,11 +150,11 @@ class AssertRow:
         if missing:
             raise InvalidInput(f"table {table.name!r}: nothing says what its key {missing[0]!r} is", table=table.name)
         self.checked = tuple(
-            (at, table.columns[at])
+            (at, form_of(table.columns[at]))
             for at, name in enumerate(table.names)
             if name in columns and _is_checked(table, name)
         )
-        """(position, column) of the columns whose values must be looked at even where the body's type has fitted."""
+        """(position, form) of the columns whose values must be looked at even where the body's type has fitted."""
         self.reals = tuple(
             at
             for at, name in enumerate(table.names)
@@ -344,8 +346,21 @@ class Registry:
         """By table: the derived columns, with their tables, that its rows count in."""
         for domain in domains:
             self._add(domain)
+        check_joined(self.tables)
+        self.kept_together = frozenset(table.name for table in self.tables.values() if table.kept_together)
+        """The tables of whose rows homes keep something together."""
         for table in self.tables.values():
-            self._join(table)
+            for column in table.derived:
+                assert column.derived is not None
+                self.sources.setdefault(column.derived.table, []).append((table, column))
+            for stream in table.places.streams:
+                for kind in stream.kinds:
+                    if kind not in self.kinds:
+                        raise InvalidInput(
+                            f"table {table.name!r}: its stream {stream.topic!r} carries {kind!r}, a kind that "
+                            "no domain declares",
+                            table=table.name,
+                        )
 
     def _add(self, domain: Domain) -> None:
         if domain.name in self.domains:
@@ -382,38 +397,11 @@ class Registry:
                 )
             self.deciders[name] = decider
 
-    def _join(self, table: Table) -> None:
-        """Checks what a table says of others. Raises InvalidInput, naming the column and the reason."""
-        for named in (f"{table.name}_key", *(index.name_in(table.name) for index in table.indexes)):
-            if named in self.tables:
-                raise InvalidInput(f"table {named!r} has the name of an index of {table.name!r}: choose another")
-        for column in table.columns:
-            said = f"table {table.name!r}: column {column.name!r}"
-            if column.references is not None:
-                name, _, field = column.references.partition(".")
-                other = self.tables.get(name)
-                if other is None or (field and field not in other.by_name):
-                    raise InvalidInput(f"{said} is a reference to {column.references!r}, which is nothing")
-            derived = column.derived
-            if derived is None or not derived.table:
-                continue
-            source = self.tables.get(derived.table)
-            if source is None:
-                raise InvalidInput(f"{said} is derived from {derived.table!r}, which is no table")
-            for name in (*derived.match, *(name for name, _ in derived.where), *filter(None, (derived.column,))):
-                if name not in source.by_name:
-                    raise InvalidInput(f"{said} is derived from {derived.table}.{name}, which is no column")
-            by = dict(zip(table.key, derived.match, strict=True))
-            placed = tuple(by[name] for name in table.shard_columns)
-            if source.shard_columns != placed:
-                raise InvalidInput(
-                    f"{said} looks at rows of {source.name!r} by {', '.join(placed)}, but they are placed by "
-                    f"{', '.join(source.shard_columns)}: they could be in another file"
-                )
-            for mine, theirs in zip(table.key, derived.match, strict=True):
-                if table.column(mine).type != source.column(theirs).type:
-                    raise InvalidInput(f"{said} compares {mine} with {source.name}.{theirs}, of another type")
-            self.sources.setdefault(source.name, []).append((table, column))
+    @cached_property
+    def granted_kinds(self) -> frozenset[str]:
+        """The kinds of the domains that have tables where what may be written can hang on a grant."""
+        names = {self.domain_of_table[name] for name, table in self.tables.items() if table.takes_grants}
+        return frozenset(kind.name for name in names for kind in self.domains[name].kinds)
 
     def domain(self, name: str) -> Domain:
         """A declared domain. Raises InvalidInput."""

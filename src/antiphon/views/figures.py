@@ -147,13 +147,13 @@ class Figures:
                 if target.name not in sources:
                     self._store.fill(target, column, empty_of(column))
 
-    def apply(self, next_row: dict[str, int], key_values: Any) -> tuple[set[RowKey], set[str]]:
-        """Applies what was collected: the rows that changed, and the tables that had no row to count in.
+    def apply(self, next_row: dict[str, int], key_values: Any) -> tuple[set[RowKey], set[RowKey]]:
+        """Applies what was collected: the rows that changed, and those that are not there to count in.
 
         `key_values` is (table, key) -> the key's values.
         """
         touched: set[RowKey] = set()
-        missing: set[str] = set()
+        missing: set[RowKey] = set()
         for key in self._added.keys() | self._again.keys():
             table = self._registry.tables[key[0]]
             add = {name: by for name, by in self._added.get(key, {}).items() if by}
@@ -165,7 +165,7 @@ class Figures:
             if self._store.change(table, key[1], add=add, put=put):
                 touched.add(key)
             else:
-                missing.add(table.name)
+                missing.add(key)
         for key, rolled in self._rolled.items():
             touched.add(key)
             self._apply_rollup(key, rolled, next_row)

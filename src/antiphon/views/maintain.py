@@ -12,15 +12,18 @@ from typing import Any, Final
 
 from antiphon.log.read import stamp_of
 from antiphon.log.store import LogHead
-from antiphon.model.errors import AntiphonError, InvalidInput, Rejected
+from antiphon.model import limits
+from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
 from antiphon.model.event import Event, Header, Scope
 from antiphon.model.table import Table
 from antiphon.model.text import EntityIds, event_text
 from antiphon.model.values import key_of
-from antiphon.views.batch import COMPUTED, FRESH, MINTED, NATURAL, Batch, RowKey, checked, wholly_checked
+from antiphon.views.batch import COMPUTED, FRESH, MINTED, NATURAL, Batch, Folded, RowKey, checked, wholly_checked
 from antiphon.views.domain import AssertRow, OnlyWith, Write
-from antiphon.views.merge import Placed
-from antiphon.views.rows import ComputedRows
+from antiphon.views.grants import cited_by
+from antiphon.views.kept import RowsOf, check_together
+from antiphon.views.merge import FAULTS, Placed
+from antiphon.views.rows import ComputedRows, too_long, written_by
 from antiphon.views.state import FileState
 from antiphon.views.store import of_row
 
@@ -42,24 +45,42 @@ class Views(ComputedRows):
         bodies: Sequence[bytes],
         values: Sequence[Any],
         created: Sequence[bool],
-        strict: bool = True,
-        seqs: Sequence[int] | None = None,
     ) -> set[RowKey]:
-        """Folds these events of one log; the keys of rows that did not simply come new.
+        """Folds the events of a commit, all of one log; the keys of rows that did not simply come new.
 
-        *Shapes*: all sequences have one entry an event; a value of None is read from its body; `seqs` ascend, and are
-        given where events are left out between. What cannot be folded, or may not be written, fails the whole commit
-        when `strict` (InvalidInput or Rejected, naming the event), else it is listed among the rejections.
+        *Shapes*: all sequences have one entry an event; a value of None is read from its body. What cannot be folded,
+        or may not be written, fails the whole commit: InvalidInput or Rejected, naming the event.
         """
-        batch = Batch(self._quick(state), strict=strict, foreign=self._shared_only(head.role))
-        folds_of = self._registry.folds
-        if seqs is None:
+        try:
             seqs = range(first, first + len(headers))
+            return self._apply(state, head, seqs, headers, bodies, values, created).touched
+        except FAULTS as error:
+            raise Rejected(f"a row could not be made: {type(error).__name__}: {error}; nothing was recorded") from error
+
+    def _apply(
+        self,
+        state: FileState,
+        head: LogHead,
+        seqs: Sequence[int],
+        headers: Sequence[Header],
+        bodies: Sequence[bytes],
+        values: Sequence[Any],
+        created: Sequence[bool],
+        *,
+        strict: bool = True,
+        writes_max: int = 1 << 62,
+    ) -> Folded:
+        batch = Batch(self._quick(state), strict=strict, foreign=self._shared_only(head.role))
+        end: int | None = None
+        folds_of = self._registry.folds
         for at, header in enumerate(headers):
             folds = folds_of.get(header.kind)
             if folds is None:
                 continue
             seq = seqs[at]
+            if batch.writes >= writes_max:
+                end = seq
+                break
             batch.begin()
             try:
                 value = values[at]
@@ -67,13 +88,11 @@ class Views(ComputedRows):
                     value = self._registry.kinds[header.kind].read(bodies[at], header.kind_version)
                 self._fold(batch, state, head, seq, header, bodies[at], value, folds, created[at])
             except Exception as error:
-                if not isinstance(error, AntiphonError):
-                    error = Rejected(f"the fold failed: {type(error).__name__}: {error}", kind=header.kind)
                 if strict:
                     raise _named(error, header.kind, event_text(head.id, seq)) from error
                 batch.undo()
-                self._rejections.put("", _place_key(head.no, seq), [(head.no, seq, "body", str(error))])
-        return self._finish(batch, state, head, seqs, headers, bodies)
+                self._list_fault(head, seq, error)
+        return Folded(self._finish(batch, state, head, seqs, headers, bodies), batch.writes, end)
 
     def _quick(self, state: FileState) -> dict[str, int]:
         """By table: how rows that one event makes come into it."""
@@ -112,7 +131,7 @@ class Views(ComputedRows):
                 quick = batch.quick.get(table.name, 0)
                 if quick == FRESH and batch.strict:  # nothing can have been said of an id that is made just now
                     quick = MINTED
-                if header.scope == Scope.PRIVATE if table.shared else batch.foreign:
+                if header.scope not in table.folded_scopes or (batch.foreign and not table.shared):
                     unseen = table.name
                     continue
                 if (quick == MINTED and created) or quick == NATURAL:
@@ -126,36 +145,48 @@ class Views(ComputedRows):
                         fits = checked(fold, row) if fold.checked or fold.reals else row
                     named = table.agent_in_key if quick == NATURAL else None
                     if fits is not None and (named is None or fits[table.names.index(named)] == head.owner):
+                        if table.name in self._long_keys and len(_key_in(table, fits)) > limits.KEY_BYTES_MAX:
+                            raise too_long(table, _key_in(table, fits))
                         if self._mine is not None and not self._mine(table, _key_in(table, fits)):
                             continue
-                        n = state.next_row.get(table.name, 1)
-                        state.next_row[table.name] = n + 1
-                        new = batch.minted if quick == MINTED else batch.natural
-                        batch.add(new, table.name, (n, head.no, seq, *fits))
-                        seen = True
-                        continue
+                        if not self._is_awaited(batch, table, fits):
+                            n = state.next_row.get(table.name, 1)
+                            state.next_row[table.name] = n + 1
+                            new = batch.minted if quick == MINTED else batch.natural
+                            batch.add(new, table.name, (n, head.no, seq, *fits))
+                            seen = True
+                            continue
             elif type(fold) is OnlyWith and getattr(value, fold.field) is None:
                 continue
             event = Event(head.id, seq, header, body, stamp_of(head, seq, header.hlc), head.owner)
-            made = list(fold(event, value))
+            made = written_by(fold, event, value)
             writes += self._written(made, header.scope, foreign=batch.foreign)
             unseen = made[0].table if made and not writes else unseen
         if batch.strict and unseen and not seen and not writes:
+            scopes = self._registry.tables[unseen].scopes
             raise InvalidInput(
-                f"a private {header.kind} would change nothing: {unseen} is shared, and folds no private events. "
-                "Record it with scope=Scope.PUBLIC",
+                f"a {Scope(header.scope).name.lower()} {header.kind} would change nothing: {unseen} folds "
+                f"{' and '.join(scopes)} events alone. Record it with scope=Scope.{scopes[-1].upper()}",
                 kind=header.kind,
             )
         for write in writes:
             self._touch(batch, write, header, head, seq, created=created)
+
+    def _is_awaited(self, batch: Batch, table: Table, values: tuple[Any, ...]) -> bool:
+        """Whether something was said of a row with this key before it is there; not of an id that is made just now."""
+        if (table.minted and batch.strict) or not self._tips.expects(table):
+            return False
+        return self._tips.is_expected(table, _key_in(table, values))
 
     def _touch(self, batch: Batch, write: Write, header: Header, head: LogHead, seq: int, *, created: bool) -> None:
         """Notes what one event writes, and to which rows that other events made."""
         if write.table not in batch.quick:
             return
         minted = created and write.key == header.entity
-        placed = Placed(stamp_of(head, seq, header.hlc), head.id, seq, write, 0, head.owner, minted)
+        cited = cited_by(header)
+        placed = Placed(stamp_of(head, seq, header.hlc), head.id, seq, write, 0, head.owner, minted, cited)
         batch.touched.setdefault((write.table, write.key), []).append(placed)
+        batch.writes += 1
         table = self._registry.tables[write.table]
         what = of_row(table, write.key)
         batch.mentioned.append((what, head.no, seq))
@@ -191,9 +222,22 @@ class Views(ComputedRows):
         strict_from = (head.id, seqs[0]) if batch.strict and seqs else None
         for key, writes in batch.touched.items():
             writes.sort(key=lambda placed: placed.seq)
-            if not self._overlay(key, head.no, writes):
+            done = self._on_tip(state, key, writes, strict_from)
+            if not (self._overlay(key, head.no, writes) if done is None else done):
                 self.recompute(state, key, (head.no, writes[-1].seq), strict_from=strict_from)
+        if batch.strict and self._registry.kept_together:
+            self._check_together(batch)
         return set(batch.touched) | self.flush_figures(state)
+
+    def _check_together(self, batch: Batch) -> None:
+        """Fails the commit where what it wrote breaks what homes keep true of several rows."""
+        rows = RowsOf(self._registry, self._tables)
+        for (name, key), writes in batch.touched.items():
+            table = self._registry.tables[name]
+            written = {column for placed in writes for column in placed.write.values} & table.kept_together
+            row = rows.row(name, key) if written else None
+            if row is not None:
+                check_together(rows, table, row, written)
 
     def _mention_made(self, batch: Batch, made: dict[str, Sequence[tuple[Any, ...]]]) -> None:
         """Mentions the events whose rows came new and were written to by others of the same commit."""
@@ -262,6 +306,7 @@ class Views(ComputedRows):
             self._tables.drop(self._registry.tables[name])
             state.next_row.pop(name, None)
             state.orphans.discard(name)
+            self._tips.drop(self._registry.tables[name])
             if any(c.derived is not None and c.derived.table not in mine for c in self._registry.tables[name].derived):
                 state.orphans.add(name)  # its figures are of rows that are there already
         self.figures.restart(mine)
@@ -294,29 +339,65 @@ class Views(ComputedRows):
                 if header is None or header.kind in kinds:
                     self._rejections.put("", key, [])
 
-    def fold_events(self, state: FileState, head: LogHead, ids: EntityIds, batch: Sequence[Event]) -> set[RowKey]:
-        """Folds stored events of one log; what does not fit is listed. The keys of rows that did not come new."""
+    def fold_events(
+        self, state: FileState, head: LogHead, ids: EntityIds, batch: Sequence[Event], *, writes_max: int = 1 << 62
+    ) -> Folded:
+        """Folds stored events of one log until they have written so much. What does not fit, or makes anything fail,
+        is listed: whoever writes such an event holds nobody else's up.
+        """
         kinds = self._registry.kinds
         known = [
             event
             for event in batch
             if event.body is not None and event.kind in kinds and event.header.kind_version <= kinds[event.kind].version
         ]
-        if not known:
-            return set()
-        return self.apply(
+        folded = Folded()
+        waiting: list[Sequence[Event]] = [known]
+        while waiting and folded.end is None:
+            events = waiting.pop()
+            if not events:
+                continue
+            before = dict(state.next_row), set(state.orphans)
+            try:
+                with self._attempt():
+                    found = self._fold_stored(state, head, ids, events, writes_max - folded.writes)
+            except (Unavailable, Corrupt, MemoryError):  # no event's fault
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a fold, a merge or a figure makes of it
+                self.figures.clear()
+                state.next_row.clear()
+                state.next_row.update(before[0])
+                state.orphans = before[1]
+                if len(events) > 1:  # one of them is to blame: the others must not wait for it
+                    middle = len(events) // 2
+                    waiting += [events[middle:], events[:middle]]
+                else:
+                    self._list_fault(head, events[0].seq, error)
+                continue
+            folded.touched |= found.touched
+            folded.writes += found.writes
+            folded.end = found.end if found.end is not None or folded.writes < writes_max else _first(waiting)
+        return folded
+
+    def _fold_stored(
+        self, state: FileState, head: LogHead, ids: EntityIds, events: Sequence[Event], writes_max: int
+    ) -> Folded:
+        return self._apply(
             state,
             head,
-            first=known[0].seq,
-            headers=[event.header for event in known],
-            bodies=[event.body or b"" for event in known],
-            values=[None] * len(known),
-            created=[
-                event.entity is not None and event.entity == ids.of(event.header.hlc, event.seq) for event in known
-            ],
+            [event.seq for event in events],
+            [event.header for event in events],
+            [event.body or b"" for event in events],
+            [None] * len(events),
+            [event.entity is not None and event.entity == ids.of(event.header.hlc, event.seq) for event in events],
             strict=False,
-            seqs=[event.seq for event in known],
+            writes_max=writes_max,
         )
+
+    def _list_fault(self, head: LogHead, seq: int, error: Exception) -> None:
+        """Lists an event that cannot be folded."""
+        said = str(error) if isinstance(error, AntiphonError) else f"the fold failed: {type(error).__name__}: {error}"
+        self._rejections.put("", _place_key(head.no, seq), [(head.no, seq, "body", said)])
 
     def forget_fault(self, no: int, seq: int) -> None:
         """Takes an event that is gone off the list of those whose bodies do not fit."""
@@ -347,7 +428,13 @@ def _named(error: Exception, kind: str, event: str) -> AntiphonError:
     """The error with the event's name in it; an input that does not fit stays the caller's fault."""
     if isinstance(error, InvalidInput):
         return error
-    return Rejected(f"the fold of {kind} failed on event {event}: {error}; nothing was recorded", kind=kind)
+    said = str(error) if isinstance(error, AntiphonError) else f"{type(error).__name__}: {error}"
+    return Rejected(f"the fold of {kind} failed on event {event}: {said}; nothing was recorded", kind=kind)
+
+
+def _first(waiting: list[Sequence[Event]]) -> int | None:
+    """The first of the events that wait, None when none does."""
+    return waiting[-1][0].seq if waiting else None
 
 
 def _place_key(no: int, seq: int) -> bytes:

@@ -33,6 +33,7 @@ def rollup_table(source: Table, rollup: Rollup) -> Table:
         indexes=(Index((*group, rollup.bucket)),) if group else (),
         minted=False,
         shared=source.shared,
+        scopes=source.scopes,
         access=source.access,
         rollup_of=source.name,
         doc=f"{rollup.name.replace('_', ' ')}: {source.name} by {rollup.bucket}",

@@ -6,22 +6,27 @@ The rules are in `views/merge.py`; here is how the events on a row are found, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice, pairwise
 from typing import Any, Final
 
 from antiphon.log.store import LogHead, LogRole
-from antiphon.model.errors import InvalidInput, NotFound
-from antiphon.model.event import Event, Scope
-from antiphon.model.table import Merge, Table
+from antiphon.model import limits
+from antiphon.model.errors import InvalidInput, LimitExceeded, NotFound
+from antiphon.model.event import Event
+from antiphon.model.table import Merge, Table, Type
 from antiphon.model.text import EntityIds
 from antiphon.model.values import canonical, key_values
 from antiphon.views.batch import RowKey
-from antiphon.views.domain import AssertRow, Op, Registry, Write
+from antiphon.views.domain import AssertRow, Fold, Op, Registry, Write, empty_of
 from antiphon.views.figures import Figures, FigureStore
-from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, union
+from antiphon.views.grants import cited_by
+from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, merge_on, union
 from antiphon.views.state import FileState
 from antiphon.views.store import EventReader, MentionStore, RejectionStore, StoredRow, TableStore, of_row
+from antiphon.views.tips import TIP_EVENTS_MIN, TipStore, packed, unpacked
 
+_WIDE_WRITES_MIN: Final = 16
 _STACKS: Final = frozenset({Merge.LAST_WRITE, Merge.GROW_SET})
 
 
@@ -39,6 +44,8 @@ class ComputedRows:
         heads: Callable[[], Mapping[int, LogHead]],
         authority: Authority | None = None,
         *,
+        tips: TipStore,
+        attempt: Callable[[], AbstractContextManager[None]] = nullcontext,
         head_of: Callable[[bytes], LogHead | None] | None = None,
         mine: Callable[[Table, bytes], bool] | None = None,
     ) -> None:
@@ -46,12 +53,16 @@ class ComputedRows:
         self._tables = tables
         self._mentions = mentions
         self._rejections = rejections
+        self._tips = tips
+        self._attempt = attempt
+        self._wide: tuple[Event, dict[RowKey, list[Placed]]] | None = None
         self._reader = reader
         self._heads = heads
         self._authority = authority or NOBODY
         self._head_of = head_of or self._found_head
         self._mine = mine
         self.figures = Figures(registry, tables, figures)
+        self._long_keys = frozenset(name for name, table in registry.tables.items() if not _is_short(table))
         self.live: frozenset[str] = frozenset(registry.domains)
         self._quick_kept: tuple[frozenset[str], set[str], dict[str, int]] | None = None
         self._live_kept: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -59,6 +70,34 @@ class ComputedRows:
         """Whether the part of the file's state that seldom changes has changed."""
 
     # -- rows ----------------------------------------------------------------------------------------------------
+
+    def _on_tip(
+        self, state: FileState, key: RowKey, writes: list[Placed], strict_from: tuple[bytes, int] | None
+    ) -> bool | None:
+        """Lets the newest writes count on top of all before them, by what is kept of those; None where nothing is,
+        False where that is not enough.
+        """
+        table = self._registry.tables[key[0]]
+        raw = self._tips.find(table, key[1])
+        if raw is None:
+            return None
+        if any(one.seq == next_.seq for one, next_ in pairwise(writes)):
+            return False
+        old = self._tables.row(table, key[1])
+        outcome = merge_on(table, unpacked(raw), None if old is None else old.values, writes, self._authority)
+        if outcome is None or outcome.tip is None:
+            return False
+        again = packed(outcome.tip)
+        if again is None:
+            return False
+        self._check(table, outcome, strict_from)
+        if outcome.refused:
+            self._rejections.add(table.name, key[1], self._listed(outcome.refused))
+        if again != raw:
+            self._tips.keep(table, key[1], again)
+        if outcome.row is not None:
+            self._put_row(state, table, key[1], old, outcome.row)
+        return True
 
     def _overlay(self, key: RowKey, no: int, writes: list[Placed]) -> bool:
         """Puts the newest writes on top of a row that is there; False where that could differ from computing it again.
@@ -76,8 +115,8 @@ class ComputedRows:
         row, what = self._tables.row(table, key[1]), of_row(table, key[1])
         if row is None or row.log != no or self._mentions.ends(what) != (no, no):
             return False
-        if self._mentions.since(what, no, writes[0].seq) != len(writes):
-            return False  # these are not the newest: an event that came before comes again
+        if table.writers.rule == "role" or self._mentions.since(what, no, writes[0].seq) != len(writes):
+            return False  # a grant must be cited; or these are not the newest: an event that came before comes again
         if writes[0].seq <= row.seq or any(one.seq == next_.seq for one, next_ in pairwise(writes)):
             return False  # the row may have come with a later event of this commit
         if table.agent_in_key is not None and any(placed.author != row.values[table.agent_in_key] for placed in writes):
@@ -110,6 +149,7 @@ class ComputedRows:
     def remove(self, key: RowKey) -> bool:
         """Takes a row away until it is computed again; whether there was one."""
         table = self._registry.tables[key[0]]
+        self._tips.keep(table, key[1], None)
         return self._put(table, key[1], self._tables.row(table, key[1]), None)
 
     def _found_head(self, log: bytes) -> LogHead | None:
@@ -144,23 +184,42 @@ class ComputedRows:
             return False
         writes = list(self._writes_on(table, key[1], place))
         outcome = self.outcome(table, key[1], writes)
+        self._check(table, outcome, strict_from)
+        self._rejections.put(table.name, key[1], self._listed(outcome.refused))
+        tip = None if outcome.tip is None or len(writes) < TIP_EVENTS_MIN else packed(outcome.tip)
+        self._tips.keep(table, key[1], tip)
+        old = self._tables.row(table, key[1])
+        if outcome.row is None:
+            changed = self._put(table, key[1], old, None)
+            if writes or self._is_counted(table, key[1]):
+                self._tips.expect(table, key[1])
+            else:
+                self._tips.met(table, key[1])
+            return changed
+        self._tips.met(table, key[1])
+        return self._put_row(state, table, key[1], old, outcome.row)
+
+    def _check(self, table: Table, outcome: Outcome, strict_from: tuple[bytes, int] | None) -> None:
+        """Raises InvalidInput for a write from there on that does not count."""
         for refusal in outcome.refused:
             if strict_from is not None and refusal.log == strict_from[0] and refusal.seq >= strict_from[1]:
                 raise InvalidInput(f"{table.name}: {refusal.detail}; nothing was recorded", rule=refusal.rule)
-        self._note_refused(table, key[1], outcome.refused)
-        old = self._tables.row(table, key[1])
-        if outcome.row is None:
-            if (writes or table.derived) and table.name not in state.orphans:
-                state.orphans.add(table.name)
-                self.unsaved = True
-            return self._put(table, key[1], old, None)
+
+    def _is_counted(self, table: Table, key: bytes) -> bool:
+        """Whether rows are there that figures of this one, if it were there, would count."""
+        if not table.derived:
+            return False
+        found = self.figures.counted(table, list(key_values(table, key)))
+        return any(found[column.name] != empty_of(column) for column in table.derived)
+
+    def _put_row(self, state: FileState, table: Table, key: bytes, old: StoredRow | None, merged: Merged) -> bool:
         n = state.next_row.get(table.name, 1)
         if old is None:  # one that exists keeps its number
             state.next_row[table.name] = n + 1
-        values = outcome.row.values
+        values = merged.values
         if table.derived:
-            values = self._with_derived(table, key[1], old, values)
-        return self._put(table, key[1], old, (n, *self._place(outcome.row), *values))
+            values = self._with_derived(table, key, old, values)
+        return self._put(table, key, old, (n, *self._place(merged), *values))
 
     def outcome(self, table: Table, key: bytes, writes: Iterable[Placed]) -> Outcome:
         """What these writes on one row add up to."""
@@ -178,9 +237,8 @@ class ComputedRows:
             figures[name] if name in derived else value for name, value in zip(table.names, values, strict=True)
         )
 
-    def _note_refused(self, table: Table, key: bytes, refused: tuple[Refusal, ...]) -> None:
-        listed = [(self._number_of(one.log), one.seq, one.rule, one.detail) for one in refused]
-        self._rejections.put(table.name, key, listed)
+    def _listed(self, refused: tuple[Refusal, ...]) -> list[tuple[int, int, str, str]]:
+        return [(self._number_of(one.log), one.seq, one.rule, one.detail) for one in refused]
 
     def _place(self, merged: Merged) -> tuple[int, int]:
         return self._number_of(merged.log), merged.seq
@@ -207,13 +265,22 @@ class ComputedRows:
             yield from self._folded(event, table, key)
 
     def _folded(self, event: Event, table: Table, key: bytes) -> Iterable[Placed]:
-        return (one for one in self.placed(event) if one.write.table == table.name and one.write.key == key)
+        """What an event writes to one row. One that writes to many is not folded again for each of them."""
+        if self._wide is None or self._wide[0] != event:
+            found = list(self.placed(event))
+            if len(found) < _WIDE_WRITES_MIN:
+                return [one for one in found if one.write.table == table.name and one.write.key == key]
+            by_row: dict[RowKey, list[Placed]] = {}
+            for one in found:
+                by_row.setdefault((one.write.table, one.write.key), []).append(one)
+            self._wide = event, by_row
+        return self._wide[1].get((table.name, key), ())
 
     def placed(self, event: Event) -> Iterable[Placed]:
         """What an event writes, each write at its place in the one order."""
         for at, write in enumerate(self._all_writes(event)):
             minted = write.op == Op.ASSERT and self._registry.tables[write.table].minted and _made(event)
-            yield Placed(event.stamp, event.log, event.seq, write, at, event.author, minted)
+            yield Placed(event.stamp, event.log, event.seq, write, at, event.author, minted, cited_by(event.header))
 
     def _all_writes(self, event: Event) -> list[Write]:
         """What an event writes; nothing where it cannot be folded (it is listed then)."""
@@ -227,9 +294,9 @@ class ComputedRows:
             foreign = self._shared_only(LogRole.OWN if head is None else head.role)
             found: list[Write] = []
             for fold in folds:
-                if type(fold) is AssertRow and (scope == Scope.PRIVATE if fold.table.shared else foreign):
+                if type(fold) is AssertRow and not fold.table.folds(scope, foreign=foreign):
                     continue  # what it would make is for nobody here, a fault in it too
-                found += fold(event, value)
+                found += written_by(fold, event, value)
             return list(self._written(found, scope, foreign=foreign))
         except Exception:  # noqa: BLE001  # whatever a fold raises, the event stays in the log and out of the rows
             return []
@@ -255,7 +322,9 @@ class ComputedRows:
         tables = self._registry.tables
         for write in writes:
             table = tables[write.table]
-            if (scope != Scope.PRIVATE if table.shared else not foreign) and self._is_mine(table, write.key):
+            if len(write.key) > limits.KEY_BYTES_MAX:
+                raise too_long(table, write.key)
+            if table.folds(scope, foreign=foreign) and self._is_mine(table, write.key):
                 yield write
 
     def _is_mine(self, table: Table, key: bytes) -> bool:
@@ -264,11 +333,46 @@ class ComputedRows:
 
     def flush_figures(self, state: FileState) -> set[RowKey]:
         """Applies the figures that rows have moved; the rows of figures that changed."""
+        self._wide = None  # what it holds may be forgotten
         touched, missing = self.figures.apply(state.next_row, key_values)
-        if missing - state.orphans:
-            state.orphans |= missing
-            self.unsaved = True
+        for name, key in missing:
+            table = self._registry.tables[name]
+            if self._mentions.ends(of_row(table, key)) is not None or self._is_counted(table, key):
+                self._tips.expect(table, key)
+            else:
+                self._tips.met(table, key)
         return touched
+
+
+def written_by(fold: Fold, event: Event, value: Any) -> list[Write]:
+    """What a fold makes of an event. Raises LimitExceeded."""
+    found = list(islice(fold(event, value), limits.EVENT_WRITES_MAX + 1))
+    if len(found) > limits.EVENT_WRITES_MAX:
+        raise LimitExceeded(
+            "EVENT_WRITES_MAX",
+            got=len(found),
+            allowed=limits.EVENT_WRITES_MAX,
+            what="the rows that one event writes to",
+        )
+    return found
+
+
+def _is_short(table: Table) -> bool:
+    """Whether no key of this table can be longer than a key may be."""
+    most = 0
+    for column in (table.column(name) for name in table.key):
+        length_max = None if column.check is None else column.check.length_max
+        if column.type in (Type.TEXT, Type.BYTES):
+            most += 4 * (limits.KEY_BYTES_MAX if length_max is None else length_max)
+        else:
+            most += 40
+    return most <= limits.KEY_BYTES_MAX
+
+
+def too_long(table: Table, key: bytes) -> LimitExceeded:
+    """A key is longer than a key may be."""
+    what = f"the key of a row of {table.name} in bytes"
+    return LimitExceeded("KEY_BYTES_MAX", got=len(key), allowed=limits.KEY_BYTES_MAX, what=what)
 
 
 def _made(event: Event) -> bool:

@@ -159,6 +159,10 @@ class RejectionStore(Protocol):
         """These (log number, seq, rule, detail) are what is refused on this row now, and nothing else."""
         ...
 
+    def add(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
+        """These are refused on this row too."""
+        ...
+
     def list(self, *, table: str | None = None, limit: int = 1_000) -> list[tuple[str, bytes, int, int, str, str]]:
         """(table, key, log number, seq, rule, detail), the newest last."""
         ...

@@ -1,5 +1,6 @@
 """Every benchmark runs at a tiny size, and what it prints has the keys that others read."""
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -7,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import bench.__main__ as command
-from bench import coherence, commit, links, live, point_read, register, size, start, tables
-from bench.figures import Figure, Size, alternate, as_markdown, figure
+from bench import board, coherence, commit, links, live, network, point_read, register, size, start, tables
+from bench.figures import Figure, Size, alternate, as_markdown, as_table, figure
 
 KEYS = {"name", "value", "unit", "baseline", "ratio", "target", "met", "runs"}
 TINY = Size(rounds=1, scale=0.01)
@@ -28,8 +29,8 @@ def _sound(one: Figure) -> None:
 @pytest.mark.parametrize(
     ("run", "figures"),
     [
-        (commit.run, 23), (point_read.run, 5), (start.run, 5), (links.run, 1), (coherence.run, 2), (register.run, 1),
-        (tables.run, 5), (live.run, 2),
+        (commit.run, 23), (point_read.run, 5), (start.run, 5), (links.run, 2), (coherence.run, 2), (register.run, 1),
+        (tables.run, 7), (live.run, 11), (network.run, 6), (board.run, 4),
     ],
 )  # fmt: skip
 def test_a_benchmark_runs_at_a_tiny_size(run, figures) -> None:
@@ -88,3 +89,18 @@ def test_a_figure_meets_its_target_only_within_every_limit() -> None:
     assert figure("a", "s", [3.0], [1.0], target="x", value_min=2, ratio_min=3).met is True
     assert figure("a", "s", [], target="x", value_min=2).met is False
     assert "missed" in as_markdown([figure("a", "s", [1.0], target="x", value_min=2)])
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_is_readable_where_it_is_narrow(width: int) -> None:
+    from rich.console import Console
+
+    name, target = "commit, one view, batches of 1,000, against eventsourcing's application", "≥ 90,000/s and ≥ 0.8×"
+    rates = [85_121.0, 75_893.0, 99_545.0]
+    shown = [figure(name, "events/s", rates, [223_130.0], target=target, ratio_min=0.8), figure("short", "ms", [1.0])]
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(as_table(shown))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    for whole in ("85,121 events/s", "75,893 to 99,545", "223,130", "0.382×", "missed", f"target {target}"):
+        assert any(whole in line for line in lines), whole

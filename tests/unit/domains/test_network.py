@@ -23,6 +23,7 @@ from antiphon.views.domain import Op, Registry, Write
 from antiphon.views.merge import Placed, merge
 from antiphon.world.clock import ManualClock
 
+NOWHERE = "00000000-0000-7000-8000-000000000000"
 START = 1_800_000_000_000
 TABLES = {table.name: table for table in NETWORK.tables}
 
@@ -417,9 +418,27 @@ def test_nobody_marks_anothers_stream_or_tells_where_a_spore_went(three: Three) 
 
 
 def test_private_events_that_would_change_nothing_are_refused(three: Three) -> None:
-    with pytest.raises(InvalidInput, match="topic_messages is shared, and folds no private events"):
+    with pytest.raises(InvalidInput, match="topic_messages folds circle and public events alone"):
         three.agents[0].record("message.posted", {"topic": "t", "content": "to myself"})
     assert three.rows("topic_messages") == []
+
+
+def test_what_is_not_here_is_marked_and_absorbed_only_where_it_is_expected(three: Three) -> None:
+    """A slip in an id would be recorded for good; who knows that something comes later says so."""
+    before = sum(len(list(agent.log())) for agent in three.agents)
+    with pytest.raises(NotFound, match=r"no message .* expected=True"):
+        three.ada.mark_read([NOWHERE])
+    with pytest.raises(NotFound, match=r"nothing is here of a cascade .* expected=True"):
+        three.bob.absorb(NOWHERE, "dopamine", 0.4, hop=1, from_agent=three.ids[0])
+    sent = three.ada.send(three.ids[1], "for Bob alone").entity or ""
+    with pytest.raises(NotFound, match="not for this agent to see"):
+        three.cyd.mark_read([sent])
+    assert sum(len(list(agent.log())) for agent in three.agents) == before + 1
+    three.cyd.mark_read([NOWHERE, sent], expected=True)
+    three.bob.mark_read(sent)
+    three.bob.absorb(NOWHERE, "dopamine", 0.4, hop=1, from_agent=three.ids[0], expected=True)
+    three.cyd.absorb(NOWHERE, "dopamine", 0.2, hop=2, from_agent=three.ids[1])
+    assert (len(three.rows("message_reads", 2)), len(three.rows("hormones", 0))) == (2, 2)
 
 
 # -- what does not fit -----------------------------------------------------------------------------------------------
@@ -441,7 +460,7 @@ WRONG: dict[str, tuple[Say, str]] = {
     "no words": (lambda t: t.ada.send(t.ids[1], ""), r"\$\.content"),
     "a long topic": (lambda t: t.ada.post("t" * 300, "x"), r"\$\.topic"),
     "a fourth hop": (
-        lambda t: t.bob.absorb("0" * 8 + "-0000-7000-8000-" + "0" * 12, "d", 1.0, hop=4, from_agent=t.ids[0]),
+        lambda t: t.bob.absorb(NOWHERE, "d", 1.0, hop=4, from_agent=t.ids[0], expected=True),
         r"\$\.hop",
     ),
     "an endless hormone": (lambda t: t.ada.release("d", float("inf")), r"\$\.intensity|intensity"),

@@ -107,12 +107,12 @@ ACTS: dict[str, Act] = {
     "send": lambda w, me, n, peer, who: me.send(peer, f"words {n}"),
     "post": lambda w, me, n, peer, who: me.post("t", f"words {n}"),
     "withdraw": lambda w, me, n, peer, who: me.withdraw(w.one("send" if n % 2 else "post", n, who)),
-    "read": lambda w, me, n, peer, who: me.mark_read([w.one("send", n)]),
+    "read": lambda w, me, n, peer, who: me.mark_read([w.one("send", n)], expected=True),
     "subscribe": lambda w, me, n, peer, who: me.subscribe(f"t{n % 2}"),
     "unsubscribe": lambda w, me, n, peer, who: me.unsubscribe(f"t{n % 2}"),
     "release": lambda w, me, n, peer, who: me.release("dopamine", n / 7),
     "absorb": lambda w, me, n, peer, who: me.absorb(
-        w.one("release", n), "dopamine", n / 7, hop=1 + n % 3, from_agent=peer
+        w.one("release", n), "dopamine", n / 7, hop=1 + n % 3, from_agent=peer, expected=True
     ),
     "spore": lambda w, me, n, peer, who: me.create_spore(f"thought {n}", resonance_score=n / 7),
     "hop": lambda w, me, n, peer, who: me.propagate(w.one("spore", n), from_agent=peer, hop=1 + n % 3),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -353,7 +354,7 @@ def test_the_orders_of_the_board(board: Board) -> None:
 
 
 def test_ties_are_broken_alike_everywhere() -> None:
-    rows = [{"id": bytes([n]) * 16, "upvotes": 1, "downvotes": 1, "created_at": n // 2} for n in range(6)]
+    rows = [{"id": bytes([n]) * 16, "upvotes": 1, "downvotes": 1, "score": 0, "created_at": n // 2} for n in range(6)]
     for order in ORDERS:
         first = ordered(rows, order, as_of=10)
         assert first == ordered(list(reversed(rows)), order, as_of=10)
@@ -374,3 +375,65 @@ def test_an_agent_reads_its_own_task(board: Board) -> None:
     found = agent.get(task)
     assert found is not None
     assert found["title"] == "map the harbour"
+
+
+# -- all or nothing --------------------------------------------------------------------------------------------------
+
+
+def test_a_task_and_what_it_waits_for_are_made_together_or_not_at_all(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = board.made()
+    retired = board.made()
+    board.ada.retire(retired)
+    before = board.events()
+    second = board.ada.create("second", depends_on=first).entity or ""
+    assert board.events() == before + 3  # the task, the request, the decision
+    assert board.row(second)["depends_on"] == [parse_entity(first)]
+    refuses(board, NotFound, retired, lambda: board.ada.create("third", depends_on=[retired]))
+    other = board.bob.create("on Bob's board").entity or ""
+    home = id_text(board.agents["ada"].log_id)
+    refuses(board, InvalidInput, "another board", lambda: board.ada.create("third", depends_on=[other], home=home))
+    refuses(board, LimitExceeded, "TASK_DEPEND", lambda: board.ada.create("x", depends_on=[first] * 1_000))
+    monkeypatch.setattr(limits, "DEPENDENCY_WALK_MAX", 0)  # the home says no
+    refuses(board, Conflict, "DEPENDENCY_WALK_MAX", lambda: board.ada.create("third", depends_on=[first]))
+    assert [row["title"] for row in board.ada.list(order="new")].count("third") == 0
+
+
+def test_what_is_recorded_together_stands_or_falls_together(board: Board) -> None:
+    """A refusal takes back what was recorded in the same block, rows and caches too; other threads go on meanwhile."""
+    ada = board.agents["ada"]
+    task = board.made("claimed")
+    before = board.events()
+    noted: list[str] = []
+
+    def act() -> None:
+        with ada.together():
+            noted.append(ada.remember("never").entity or "")
+            assert ada.get(noted[0]) is not None
+            board.ada.vote(task)
+            board.ada.claim(task)
+
+    refuses(board, Conflict, "is claimed already", act)
+    assert (ada.get(noted[0]), board.row(task)["upvotes"], ada.recall("never")) == (None, 0, [])
+    with ada.together():
+        ada.remember("kept")
+        board.ada.vote(task)
+    assert (board.events(), board.row(task)["upvotes"]) == (before + 2, 1)
+    assert ada.verify().ok
+    done: list[int] = []
+
+    def write(name: str) -> None:
+        for at in range(20):
+            with board.agents[name].together():
+                board.agents[name].remember(f"{name} {at}")
+                board.agents[name].remember(f"{name} {at} again")
+            board.agents[name].remember(f"{name} alone {at}")
+            done.append(at)
+
+    threads = [Thread(target=write, args=(name,)) for name in ("ada", "bob", "cyd")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (len(done), board.events()) == (60, before + 2 + 180)

@@ -239,3 +239,63 @@ def test_subtrees_from_stored_roots_are_those_of_the_leaves(log: Written) -> Non
     for first, last in ((0, 1_024), (0, 2_048), (1_024, 2_048), (2_048, 2_148), (0, 2_148), (64, 96), (2_112, 2_148)):
         assert find(first, last) == root(leaves[first:last])
     assert len(set(LEAVES)) == len(LEAVES)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(1, 700), st.booleans()), min_size=1, max_size=5),
+    st.sets(st.integers(0, 1_500), max_size=20),
+    st.tuples(st.integers(0, 1_600), st.integers(0, 1_600)),
+)
+def test_a_part_of_a_log_reads_as_the_whole_does(
+    store: Store, steps: list[tuple[int, bool]], chosen: set[int], span: tuple[int, int]
+) -> None:
+    log = store.new_log()
+    for count, packed in steps:
+        log.say(count, entity=NEW)
+        if packed:
+            log.pack()
+    gone = sorted(seq for seq in chosen if seq < log.head.size)
+    if gone:
+        log.erase(gone)
+    one_by_one = [log.reader.event(log.head, seq) for seq in range(log.head.size) if seq not in gone]
+    assert list(log.reader.events(log.head)) == one_by_one
+    first, last = span
+    wanted = [event for event in one_by_one if first <= event.seq < last]
+    assert list(log.reader.events(log.head, first, last)) == wanted
+    headers = list(log.reader.events(log.head, first, last, whole=lambda kind: kind == "log.erased"))
+    assert [(one.seq, one.header) for one in headers] == [(one.seq, one.header) for one in wanted]
+    assert all(one.body in (None, event.body) for one, event in zip(headers, wanted, strict=True))
+
+
+def test_what_is_packed_beside_writers_is_stored_only_where_nothing_was_taken_away(log: Written) -> None:
+    logs = log.store.logs
+    log.say(40)
+    before = log.hashes()
+    ready = rewrite.pack(logs, log.head, 0)
+    assert ready is not None
+    log.say(3)  # what comes behind may come
+    with log.store.file.transaction():
+        assert rewrite.save_packed(logs, log.head, ready)
+        assert not rewrite.save_packed(logs, log.head, ready), "it is packed already"
+    assert log.hashes()[:40] == before
+    assert len(list(log.reader.events(log.head))) == 43
+    again = rewrite.pack(logs, log.head, 0)
+    assert again is not None
+    log.erase([5, 41])
+    with log.store.file.transaction():
+        assert not rewrite.save_packed(logs, log.head, again), "it would bring back what was erased"
+    assert [event.seq for event in log.reader.events(log.head)] == [at for at in range(44) if at not in (5, 41)]
+    assert log.verify().ok
+
+
+def test_a_block_that_was_completed_meanwhile_keeps_its_root(log: Written) -> None:
+    log.say(BLOCK_LEAVES - 10)
+    ready = rewrite.pack(log.store.logs, log.head, 0)
+    assert ready is not None
+    log.say(20)
+    roots = log.roots()
+    with log.store.file.transaction():
+        assert rewrite.save_packed(log.store.logs, log.head, ready)
+    assert log.roots() == roots
+    assert list(roots) == [0]

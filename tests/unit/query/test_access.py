@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from antiphon import Agent, Column, Fleet, InvalidInput, Table, Type
+from antiphon import Agent, Column, Fleet, InvalidInput, LimitExceeded, Table, Type
 from antiphon.model.table import READ_ALL
 from antiphon.model.text import parse_entity
 from antiphon.query.access import EVERY_ROW, Reader, Seen, seen_by
@@ -174,7 +174,7 @@ def test_a_private_event_is_in_no_shared_table(agents: tuple[Agent, ...]) -> Non
 
     red, green, _ = agents
     before = len(green.table("posts").select())
-    with pytest.raises(InvalidInput, match="posts is shared"):
+    with pytest.raises(InvalidInput, match="posts folds circle and public events alone"):
         red.record("post.said", Said("private"))
     assert len(green.table("posts").select()) == before
 
@@ -186,3 +186,56 @@ def test_what_folds_private_events_is_nobody_elses_even_where_all_may_read() -> 
     reader = Reader(bytes(32), (1, 2))
     assert seen_by(reader, shared, {}) == EVERY_ROW
     assert seen_by(reader, private, {}) == Seen(logs=(1, 2))
+
+
+def test_a_page_passes_over_so_many_rows_of_others_and_says_where_to_go_on(
+    agents: tuple[Agent, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red, green, blue = agents
+    for no in range(10, 30):
+        say(green, "diary.said", f"owl green's secret {no}", no=no, at=no)
+    for no in range(30, 33):
+        say(blue, "diary.said", f"owl blue {no}", no=no, at=no)
+    wanted = [row["no"] for row in blue.table("diaries").every({"board": "news"}, order="no")]
+    monkeypatch.setattr("antiphon.model.limits.ROWS_PASSED_MAX", 7)
+    ways_through: list[dict[str, Any]] = [{"order": "no"}, {"order": "no", "descending": True}, {"order": "n"}]
+    for how in ways_through:
+        found, cursor, pages = list[Any](), None, 0
+        while pages == 0 or cursor is not None:
+            page = blue.table("diaries").page({} if how["order"] == "n" else {"board": "news"}, after=cursor, **how)
+            found += page.rows
+            cursor, pages = page.cursor, pages + 1
+            assert page.scanned == len(page.rows), "rows of others are not counted"
+        assert sorted(row["no"] for row in found) == wanted
+        assert pages == 4  # 6 + 20 rows of others, 7 a page
+    with pytest.raises(LimitExceeded, match="ROWS_PASSED_MAX"):
+        blue.table("diaries").select(board="news", order="no")
+    monkeypatch.setattr("antiphon.model.limits.ROWS_PASSED_MAX", 2)
+    with pytest.raises(LimitExceeded, match="ROWS_PASSED_MAX"):
+        blue.table("diaries").rollup("diary_own_hours", writer=raw(red), since=0, until=40 * HOUR)
+    assert len(red.table("posts").select()) == 9, "where all rows are everybody's none is passed over"
+
+
+def test_a_cursor_says_nothing_of_the_row_that_it_stands_at(
+    agents: tuple[Agent, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, green, blue = agents
+    monkeypatch.setattr("antiphon.model.limits.ROWS_PASSED_MAX", 2)
+    marks = [0x5AFE0000 + no for no in range(4)]
+    for at in marks:
+        say(green, "diary.said", "secret", no=at & 0xFF, at=at)
+    page = blue.table("diaries").page({"board": "news"}, order="at", descending=True, limit=9)
+    assert page.cursor is not None
+    behind = base64.urlsafe_b64decode(page.cursor + "===")
+    assert not any(at.to_bytes(4, "big") in behind or at.to_bytes(4, "little") in behind for at in marks)
+    digest, sealed = msgspec.msgpack.decode(behind)
+    made_up = [[digest, sealed[:-1] + bytes([sealed[-1] ^ 1])], [digest, b""], [digest, b"x" * 60], [b"", sealed], []]
+    for forged in made_up:
+        cursor = base64.urlsafe_b64encode(msgspec.msgpack.encode(forged)).rstrip(b"=").decode()
+        with pytest.raises(InvalidInput, match="cursor"):
+            blue.table("diaries").page({"board": "news"}, order="at", descending=True, after=cursor)
+    with Fleet.create(tmp_path / "other", domains=(POOL,)) as fleet:
+        other = fleet.add("red")
+        say(other, "diary.said", "one")
+        with pytest.raises(InvalidInput, match="of this file"):
+            other.table("diaries").page({"board": "news"}, order="at", descending=True, after=page.cursor)

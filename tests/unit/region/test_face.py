@@ -66,6 +66,9 @@ def test_registering_verifies_four_signatures(region: Region) -> None:
     good = begun.encode(), said.signed_by(enrol, instance).encode()
     head = region.register(principal.log, [good])[0]
     assert head.owner == begun.id
+    file = region.file_of(head.id)
+    assert region.register(principal.log, [good, good])[0].id == head.id
+    assert [one.id for one in file.heads()].count(head.id) == 1
     size = home.head(principal.log).size
     for which in range(2):
         for at in (-1, -70):
@@ -89,3 +92,28 @@ def test_a_log_is_written_in_its_own_file_alone(region: Region) -> None:
         region.forget(bytes(32), [0], reason="asked")
     with pytest.raises(Conflict):
         region.row_files[0].logs.save_head(head)
+
+
+def test_registering_reads_no_log_again(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    principal = region.add_principal()
+    home = region.file_of(principal.log)
+    enrol = home.signer(home.head(principal.log))
+    claims = []
+    for n in range(6):
+        instance = SigningKey(bytes([n]) * 32)
+        begun = AgentInception(principal.id, enrol.public, instance.public, bytes([n]) * 16).statement()
+        begun = begun.signed_by(enrol, instance)
+        wrap = wrap_public(os.urandom(32))
+        said = InstanceCertificate(begun.id, instance.public, wrap, b"", 0, b"", enrol.public).statement()
+        claims.append((begun.encode(), said.signed_by(enrol, instance).encode()))
+    region.register(principal.log, claims[:3])
+    for file in region.log_files:
+        with file.transaction():
+            pass  # a file is read once when this process first writes to it
+    read: list[int] = []
+    for file in region.log_files:
+        heads = file.logs.heads
+        monkeypatch.setattr(file.logs, "heads", lambda heads=heads: read.append(1) or heads())
+    made = region.register(principal.log, claims[3:])
+    assert not read, "its cost would grow with the number of agents"
+    assert {one.id for one in made} <= {one.id for file in region.log_files for one in file.heads()}

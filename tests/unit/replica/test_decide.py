@@ -120,6 +120,31 @@ def test_a_home_elsewhere_answers_in_its_order_once_each(fleet: Fleet) -> None:
     assert rows[0]["assigned_to"] == parse_id(fleet.bob.id)
 
 
+def test_nothing_is_decided_by_rows_that_are_not_current(fleet: Fleet) -> None:
+    """They are being folded again, or newer code has folded them: requests wait, and those of other domains do not."""
+    task = Tasks(fleet.ada).create("x").entity or ""
+    fleet.sync()
+    asked = Tasks(fleet.bob).claim(task)
+    fleet.sync()
+    here = fleet.ada.replica
+    live, here.views.live = here.views.live, here.views.live - {"tasks"}
+    folded, here.state.folded = here.state.folded, {**here.state.folded, "tasks": "99"}
+    before = here.head(fleet.ada.log_id)
+    with pytest.raises(Unavailable, match="newer version"):
+        Tasks(fleet.ada).claim(task)
+    with pytest.raises(Unavailable, match="newer version"):
+        decide.RowsHere(here).row("tasks", parse_entity(task))
+    with pytest.raises(Unavailable, match="newer version"):
+        decide.RowsHere(here).select("tasks", status="open")
+    assert answer_requests(here) == []
+    assert here.head(fleet.ada.log_id) == before
+    here.views.live, here.state.folded = live, folded
+    assert [event.kind for event in answer_requests(here)] == ["task.claimed"]
+    fleet.sync()
+    assert isinstance(asked, Requested)
+    assert asked.wait(0)
+
+
 def test_whoever_waits_hears_as_soon_as_the_answer_comes(fleet: Fleet) -> None:
     task = Tasks(fleet.ada).create("x").entity or ""
     fleet.sync()

@@ -212,7 +212,7 @@ def test_a_crash_while_folding_leaves_cursor_and_rows_in_step(world: World, monk
     assert things(here) == ["amber"]
 
 
-def _fail(*_: Any) -> None:
+def _fail(*_: Any, **__: Any) -> None:
     raise RuntimeError("the power went")
 
 

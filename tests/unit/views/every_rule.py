@@ -25,6 +25,7 @@ from antiphon.model.table import (
     Table,
     Type,
     owners,
+    role,
 )  # fmt: skip
 from antiphon.model.text import EntityIds
 from antiphon.views.domain import AssertRow, DeleteRow, Domain, Kind, UpdateRow
@@ -118,8 +119,43 @@ MOTTOS = Table(
     writers=PRINCIPAL,
     shared=True,
 )
+ALARMS = Table(
+    "alarms",
+    key=("agent", "name"),
+    columns=(
+        Column("agent", Type.AGENT, nullable=False),
+        Column("name", Type.TEXT, nullable=False),
+        Column("level", Type.INTEGER),
+        Column("quiet", Type.BOOLEAN, writers=role("chief", "agent")),
+    ),
+    writers=role("monitor", "agent"),
+    shared=True,
+)
+NOTICES = Table(
+    "notices",
+    key="id",
+    columns=(
+        Column("id", Type.ID, nullable=False),
+        Column("text", Type.TEXT),
+        Column("love", Type.INTEGER, default=0),
+        Column("star", Type.TEXT, merge=Merge.HIGHEST, by="love", ceiling=50),
+    ),
+    writers=role("chief"),
+    shared=True,
+)
+CASES = Table(
+    "cases",
+    key="id",
+    columns=(
+        Column("id", Type.ID, nullable=False),
+        Column("owner", Type.AGENT),
+        Column("text", Type.TEXT),
+    ),
+    writers=role("monitor", "owner"),
+    shared=True,
+)
 DIARY = Table("diary", key="id", columns=(Column("id", Type.ID, nullable=False), Column("text", Type.TEXT)))
-TABLES = (THINGS, BALLOTS, PAIRS, JOBS, BOARDS, MOTTOS, DIARY)
+TABLES = (THINGS, BALLOTS, PAIRS, JOBS, BOARDS, MOTTOS, ALARMS, NOTICES, CASES, DIARY)
 
 
 class Body(msgspec.Struct, omit_defaults=True):
@@ -148,6 +184,9 @@ class Body(msgspec.Struct, omit_defaults=True):
     tags: Any | UnsetType = UNSET
     motto: Any | UnsetType = UNSET
     text: Any | UnsetType = UNSET
+    level: Any | UnsetType = UNSET
+    quiet: Any | UnsetType = UNSET
+    star: Any | UnsetType = UNSET
 
 
 class Made(msgspec.Struct):
@@ -189,6 +228,21 @@ class Wrote(msgspec.Struct):
     text: str
 
 
+class Raised(msgspec.Struct):
+    agent: bytes
+    name: str
+    level: int | None
+
+
+class Posted(msgspec.Struct):
+    text: str | None
+
+
+class Opened(msgspec.Struct):
+    owner: bytes | None
+    text: str | None
+
+
 ASSERTS: Mapping[str, tuple[Table, type, dict[str, str]]] = {
     "thing.made": (THINGS, Made, {"id": "@entity", "name": "name", "first": "first"}),
     "ballot.cast": (
@@ -198,6 +252,9 @@ ASSERTS: Mapping[str, tuple[Table, type, dict[str, str]]] = {
     "job.given": (JOBS, Given, {"id": "@entity", "home": "home", "keeper": "keeper"}),
     "board.put": (BOARDS, Put, {"name": "name", "title": "title", "owner": "owner"}),
     "motto.said": (MOTTOS, Believed, {"agent": "agent", "motto": "motto"}),
+    "alarm.raised": (ALARMS, Raised, {"agent": "agent", "name": "name", "level": "level"}),
+    "notice.posted": (NOTICES, Posted, {"id": "@entity", "text": "text"}),
+    "case.opened": (CASES, Opened, {"id": "@entity", "owner": "owner", "text": "text"}),
     "diary.wrote": (DIARY, Wrote, {"id": "@entity", "text": "text"}),
 }  # fmt: skip
 UPDATES: Mapping[str, tuple[Table, dict[str, str] | None, tuple[str, ...]]] = {
@@ -206,12 +263,17 @@ UPDATES: Mapping[str, tuple[Table, dict[str, str] | None, tuple[str, ...]]] = {
     "job.changed": (JOBS, None, ("status", "note", "keeper", "home")),
     "board.changed": (BOARDS, {"name": "name"}, ("title", "owner", "sealed", "tags")),
     "motto.changed": (MOTTOS, {"agent": "agent"}, ("motto",)),
+    "alarm.changed": (ALARMS, {"agent": "agent", "name": "name"}, ("level", "quiet")),
+    "notice.changed": (NOTICES, None, ("text", "love", "star")),
+    "case.changed": (CASES, None, ("owner", "text")),
 }
 DELETES: Mapping[str, tuple[Table, dict[str, str] | None]] = {
     "thing.gone": (THINGS, None),
     "ballot.gone": (BALLOTS, {"thing": "thing", "agent": "agent"}),
     "board.gone": (BOARDS, {"name": "name"}),
     "job.gone": (JOBS, None),
+    "alarm.gone": (ALARMS, {"agent": "agent", "name": "name"}),
+    "case.gone": (CASES, None),
 }
 
 
@@ -230,6 +292,52 @@ def domain(*, version: int = 1) -> Domain:
 # -- what must be ----------------------------------------------------------------------------------------------------
 
 
+class Known(msgspec.Struct):
+    """What a principal granted, and what is accepted of each log (None: all)."""
+
+    principal: bytes
+    agent: bytes
+    role: str
+    tables: list[str] | None
+    ceiling: int | None
+    leaf: bytes
+    ended: dict[bytes, int] | None = None
+
+
+class World(msgspec.Struct):
+    """Who belongs to whom, what was granted (by log and seq), and whom the file trusts."""
+
+    owner_of: Callable[[bytes], bytes | None]
+    grants: Mapping[tuple[bytes, int], Known] = {}
+    trusted: frozenset[bytes] = frozenset()
+
+    def held(self, table: Table, author: bytes | None, say: Say) -> list[tuple[Known, Callable[[bytes | None], bool]]]:
+        """The grants that an event may go by in a table, each with: whether it is of the principal of an agent."""
+        found = []
+        for log, seq, leaf in say.cited:
+            known = self.grants.get((log, seq))
+            if known is None or known.agent != say.author or known.leaf != leaf:
+                continue
+            if known.tables is not None and table.name not in known.tables:
+                continue
+            if known.ended is not None and say.order[2] >= known.ended.get(say.order[1], 0):
+                continue
+            found.append((known, lambda agent, by=known.principal: agent is not None and self.owner_of(agent) == by))
+        return found
+
+    def ceiling(self, table: Table, column: Column, author: bytes | None, say: Say) -> int:
+        """The most that an event may declare for a column."""
+        nobodys = table.writers.rule == "role" or not (
+            table.minted or any(table.column(name).type == Type.AGENT for name in table.key)
+        )
+        caps = [
+            known.ceiling
+            for known, of in self.held(table, author, say)
+            if known.ceiling is not None and (known.principal in self.trusted if nobodys else of(author))
+        ]
+        return max(caps, default=column.ceiling)
+
+
 class Say(msgspec.Struct):
     """What one event says of one row."""
 
@@ -239,6 +347,7 @@ class Say(msgspec.Struct):
     values: dict[str, Any]
     made: bool
     named: dict[bytes, int]
+    cited: tuple[tuple[bytes, int, bytes], ...] = ()
 
 
 class Rows(msgspec.Struct):
@@ -251,12 +360,12 @@ class Rows(msgspec.Struct):
 
 def expected(
     events: Iterable[Event],
-    owner_of: Callable[[bytes], bytes | None],
+    world: World,
     *,
     resets: Mapping[bytes, list[tuple[int, int]]],
     foreign: bool,
 ) -> Rows:
-    """The rows that these events make. `owner_of` says to which principal an agent belongs."""
+    """The rows that these events make."""
     by_row: dict[tuple[str, tuple[Any, ...]], list[Say]] = {}
     unread: set[tuple[bytes, int]] = set()
     for event in events:
@@ -274,7 +383,7 @@ def expected(
     result = Rows({table.name: {} for table in TABLES}, set(), unread)
     tables = {table.name: table for table in TABLES}
     for (name, key), says in by_row.items():
-        row, refused = row_of(tables[name], key, sorted(says, key=lambda say: say.order), owner_of)
+        row, refused = row_of(tables[name], key, sorted(says, key=lambda say: say.order), world)
         result.refused |= {(name, key, log, seq, rule) for log, seq, rule in refused}
         if row is not None:
             result.rows[name][key] = row
@@ -323,7 +432,8 @@ def _read(event: Event, resets: list[tuple[int, int]]) -> tuple[Table, tuple[Any
         named[event.log] = max(event.seq, named.get(event.log, -1))
     else:
         return None
-    return table, key, Say((stamp, event.log, event.seq), event.author, what, values, made, named)
+    cited = tuple((ref.log, ref.seq, ref.leaf) for ref in header.refs or () if ref.role == Role.CAUSE)
+    return table, key, Say((stamp, event.log, event.seq), event.author, what, values, made, named, cited)
 
 
 def _body(event: Event, shape: type) -> dict[str, Any]:
@@ -398,7 +508,7 @@ def _decimal(column: Column, value: Any) -> Decimal:
 
 
 def row_of(
-    table: Table, key: tuple[Any, ...], says: list[Say], owner_of: Callable[[bytes], bytes | None]
+    table: Table, key: tuple[Any, ...], says: list[Say], world: World
 ) -> tuple[tuple[dict[str, Any], tuple[bytes, int]] | None, list[tuple[bytes, int, str]]]:
     author = next(
         (part for name, part in zip(table.key, key, strict=True) if table.column(name).type == Type.AGENT), None
@@ -412,7 +522,7 @@ def row_of(
     refused: list[tuple[bytes, int, str]] = []
     standing: list[Say] = []  # what was allowed so far, whatever is deleted later: deletes are judged by that
     for say in says:
-        fault = _fault(table, key, author, say, _state(table, key, standing), owner_of)
+        fault = _fault(table, key, author, say, standing, world)
         if say.what == "delete":
             if fault is not None:
                 refused.append((say.order[1], say.order[2], fault))
@@ -425,7 +535,7 @@ def row_of(
     for say in says:
         if say.what == "delete":
             continue
-        fault = _fault(table, key, author, say, _state(table, key, left), owner_of)
+        fault = _fault(table, key, author, say, left, world)
         if fault is not None:
             refused.append((say.order[1], say.order[2], fault))
         elif say.order[2] > gone.get(say.order[1], -1):
@@ -433,7 +543,7 @@ def row_of(
     asserted = [say for say in left if say.what == "assert"]
     if not asserted:
         return None, refused
-    values = _state(table, key, left)
+    values = _state(table, author, left, world)
     row = {column.name: values.get(column.name, column.default) for column in table.columns}
     speaks = asserted[0]
     if table.subject is not None:
@@ -446,10 +556,12 @@ def _fault(
     key: tuple[Any, ...],
     author: bytes,
     say: Say,
-    state: dict[str, Any],
-    owner_of: Callable[[bytes], bytes | None],
+    before: list[Say],
+    world: World,
 ) -> str | None:
-    """Which rule forbids this, None when it counts."""
+    """Which rule forbids this, by what counts of what was said before it; None when it counts."""
+    owner_of, state = world.owner_of, _state(table, author, before, world)
+    alive = any(other.what == "assert" for other in before)
     if say.what == "assert" and table.minted and not say.made:
         return "minted"
     try:
@@ -463,7 +575,23 @@ def _fault(
     home = state.get("home")
     decides = home is not None and say.order[1] == home
 
+    def granted(rule: Any) -> bool:
+        owner: Any = None
+        for name in rule.columns:
+            if name in table.key:
+                owner = dict(zip(table.key, key, strict=True))[name]
+            elif alive:
+                owner = state.get(name)
+            else:
+                owner = say.values.get(name) if say.what == "assert" else None
+        return any(
+            known.role == rule.name and (of(owner) if rule.columns else known.principal in world.trusted)
+            for known, of in world.held(table, author, say)
+        )
+
     def may(rule: Any) -> bool:
+        if rule.rule == "role":
+            return granted(rule)
         if rule.rule == "anyone" or say.author == author:
             return True
         if rule.rule == "principal":
@@ -474,7 +602,7 @@ def _fault(
     decided = {column.name for column in table.columns if column.merge == Merge.DECIDED}
     of_row = say.what != "update" or any(table.column(name).writers is None for name in say.values) or not say.values
     if of_row and not may(table.writers) and not (decides and set(say.values) <= decided):
-        return "writers"
+        return "role" if table.writers.rule == "role" else "writers"
     for name in say.values:
         column = table.column(name)
         if name in decided:
@@ -482,11 +610,11 @@ def _fault(
             if deciding is None or say.order[1] != deciding:
                 return "home"
         elif column.writers is not None and not (may(column.writers) or (decides and set(say.values) <= decided)):
-            return "writers"
+            return "role" if column.writers.rule == "role" else "writers"
     return None
 
 
-def _state(table: Table, key: tuple[Any, ...], says: list[Say]) -> dict[str, Any]:
+def _state(table: Table, author: bytes, says: list[Say], world: World) -> dict[str, Any]:
     """Each column by its rule, from what counts, in order."""
     state: dict[str, Any] = {}
     for column in table.columns:
@@ -499,10 +627,12 @@ def _state(table: Table, key: tuple[Any, ...], says: list[Say]) -> dict[str, Any
             case Merge.GROW_SET:
                 state[column.name] = sorted({item for _, value in said for item in value or ()})
             case Merge.HIGHEST:
-                best = max(min(say.values.get(column.by or "") or 0, column.ceiling) for say, _ in said)
-                state[column.name] = [
-                    value for say, value in said if min(say.values.get(column.by or "") or 0, column.ceiling) == best
-                ][-1]
+                worth = [
+                    (min(say.values.get(column.by or "") or 0, world.ceiling(table, column, author, say)), value)
+                    for say, value in said
+                ]
+                best = max(number for number, _ in worth)
+                state[column.name] = [value for number, value in worth if number == best][-1]
             case Merge.MUTUAL:
                 state[column.name] = _mutual(column, said)
             case _:

@@ -14,9 +14,11 @@ from antiphon.model.values import key_of
 from antiphon.replica import forget
 from antiphon.replica.commit import Batch
 from antiphon.views.domain import Op, Write
+from antiphon.views.grants import Grant
 from antiphon.views.merge import Placed, merge
 from tests.simulation.views_world import Cast, World, cast, check, held, opened
-from tests.unit.views.every_rule import TABLES, Say, domain, row_of
+from tests.unit.views.every_rule import TABLES, Known, Say, domain, row_of
+from tests.unit.views.every_rule import World as Given
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +146,27 @@ LOGS = [bytes([at]) * 32 for at in (24, 23, 22, 21)]
 OWNER = {AGENTS[0]: b"1", AGENTS[1]: b"1", AGENTS[2]: b"2", AGENTS[3]: b"2"}
 
 
+HOME = bytes([31]) * 32
+_ENDED = {LOGS[0]: 2, LOGS[2]: 1}
+GRANTED = {
+    (HOME, seq): Known(by, agent, what, tables, ceiling, bytes([seq]) * 32, ended)
+    for seq, (by, agent, what, tables, ceiling, ended) in enumerate(
+        [
+            (by, agent, what, tables, ceiling, ended)
+            for by in (b"1", b"2")
+            for agent in AGENTS
+            for what, tables, ceiling, ended in (
+                ("monitor", None, None, None), ("chief", None, 70, None), ("chief", ["notices", "alarms"], 60, _ENDED),
+                ("monitor", ["cases"], None, _ENDED), ("elder", ["things"], 100, None), ("elder", None, 3, _ENDED),
+            )
+        ]
+    )
+}  # fmt: skip
+GIVEN = Given(OWNER.get, GRANTED, frozenset({b"1"}))
+
+
 class Kin:
-    """Two principals, with two agents each; no home ever moved."""
+    """Two principals, with two agents each; no home ever moved; many grants."""
 
     def principal_of(self, agent: bytes) -> bytes | None:
         return OWNER.get(agent)
@@ -153,10 +174,29 @@ class Kin:
     def decides(self, home: bytes, log: bytes, seq: int) -> bool:
         return home == log
 
+    def grant(self, agent: bytes, log: bytes, seq: int) -> Grant | None:
+        known = GRANTED.get((log, seq))
+        if known is None or known.agent != agent:
+            return None
+        ended = None if known.ended is None else tuple(known.ended.items())
+        tables = None if known.tables is None else tuple(known.tables)
+        return Grant(log, seq, known.leaf, known.principal, known.agent, known.role, tables, known.ceiling, 0, ended)
+
+    def trusts(self, principal: bytes) -> bool:
+        return principal in GIVEN.trusted
+
+
+def _cited(author: bytes, chance: Random) -> tuple[tuple[bytes, int, bytes], ...]:
+    """Some grants: most of the writer's own, some of others, some that are no grants."""
+    own = [name for name, known in GRANTED.items() if known.agent == author]
+    names = chance.sample(own, chance.randrange(6)) + chance.sample(sorted(GRANTED), chance.randrange(2))
+    return tuple((log, seq, GRANTED[log, seq].leaf if chance.random() < 0.95 else bytes(32)) for log, seq in names)
+
 
 KEYS: dict[str, tuple[Any, ...]] = {
     "things": (bytes(16),), "ballots": (bytes(16), AGENTS[1]), "pairs": (AGENTS[0], AGENTS[2]), "jobs": (bytes(16),),
-    "boards": ("amber",), "mottos": (AGENTS[0],), "diary": (bytes(16),),
+    "boards": ("amber",), "mottos": (AGENTS[0],), "diary": (bytes(16),), "alarms": (AGENTS[2], "amber"),
+    "notices": (bytes(16),), "cases": (bytes(16),),
 }  # fmt: skip
 
 
@@ -219,12 +259,13 @@ def _one_row(table: Table, key: tuple[Any, ...], chance: Random) -> None:
         logs = {LOGS[other]: upto for other, upto in named.items()}
         op = {"assert": Op.ASSERT, "update": Op.UPDATE, "delete": Op.DELETE}[what]
         write = Write(table.name, raw, op, said, tuple(logs.items()) if what == "delete" else ())
-        placed.append(Placed(stamp, LOGS[who], seq, write, 0, AGENTS[who], made))
+        cited = _cited(AGENTS[who], chance)
+        placed.append(Placed(stamp, LOGS[who], seq, write, 0, AGENTS[who], made, cited))
         if what == "delete":
             logs[LOGS[who]] = max(seq, logs.get(LOGS[who], -1))
-        says.append(Say((stamp, LOGS[who], seq), AGENTS[who], what, said, made, logs))
+        says.append(Say((stamp, LOGS[who], seq), AGENTS[who], what, said, made, logs, cited))
     says.sort(key=lambda say: say.order)
-    row, refused = row_of(table, key, says, OWNER.get)
+    row, refused = row_of(table, key, says, GIVEN)
     named_agent = next((part for part in key if part in AGENTS), None)
     chance.shuffle(placed)
     outcome = merge(table, [*placed, *placed[:3]], Kin(), named=named_agent)

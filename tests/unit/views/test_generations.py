@@ -371,6 +371,30 @@ def test_what_is_forgotten_meanwhile_is_in_no_generation() -> None:
 
 
 @pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("folds_the_same", [True, False])
+def test_readers_keep_the_old_rows_less_what_is_forgotten_meanwhile(folds_the_same: bool) -> None:
+    """Also where the new code would make nothing of those events: then what the old one noted of them says which."""
+    with opened(notes_domain(), create=True) as agent:
+        made = write_some(agent, 20)
+        secret = agent.record("note.written", {"text": "zanzibar", "colour": "red"})
+        changed = agent.record("note.changed", {"text": "zanzibar too"}, entity=made[1].entity)
+        before = shown(agent.replica)[0]
+    domain = notes_domain(version=2, loud=True)
+    if not folds_the_same:
+        domain = msgspec.structs.replace(domain, folds={})
+    with opened(domain) as agent:
+        agent.replica.generations.step(events_max=9)
+        agent.forget([secret.event, changed.event])
+        assert agent.replica.generations.all(), "it is made still"
+        assert shown(agent.replica)[0] == [row for row in before if "zanzibar" not in row[2]["text"]]
+        assert len(before) - len(shown(agent.replica)[0]) == 2
+        assert agent.replica.file.writer.execute("SELECT text FROM notes WHERE text GLOB '*zanzibar*'").get is None
+        agent.replica.generations.run()
+        assert len(shown(agent.replica)[0]) == (len(before) - 1 if folds_the_same else 0)
+        assert shown(agent.replica) == refolded(agent)
+
+
+@pytest.mark.usefixtures("large")
 def test_what_is_forgotten_after_the_swap_is_not_in_what_was_put_away() -> None:
     with opened(notes_domain(), create=True) as agent:
         secret = agent.record("note.written", {"text": "zanzibar"})

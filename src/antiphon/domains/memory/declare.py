@@ -84,7 +84,7 @@ TONE_SHIFTS: Final = Table(
 PEOPLE: Final = Table(
     "people",
     key="id",
-    columns=(Column("id", Type.PERSON, nullable=False), Column("label", Type.TEXT)),
+    columns=(Column("id", Type.PERSON, nullable=False), Column("label", Type.TEXT, pii=True, blind=True)),
     writers=ANYONE,
     indexes=(Index(("label",)),),
     doc="Random pseudonyms, and the names behind them as `name_key` makes them (the event has what was typed); never "

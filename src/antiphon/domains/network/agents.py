@@ -75,7 +75,7 @@ AGENTS: Final = Table(
         Column("average_response_time", Type.DURATION, check=_COUNT),
         Column("fibonacci_level", Type.INTEGER, default=1, check=Check(least=1)),
         Column("paired_agents", Type.SET, of=Type.AGENT),
-        Column("supervisor_agent", Type.AGENT),
+        Column("supervisor_agent", Type.AGENT, references="agents.id"),
         Column("subordinate_agents", Type.SET, of=Type.AGENT),
         Column("current_task", Type.ID),
         Column("idle_since", Type.TIMESTAMP),
@@ -102,21 +102,26 @@ AGENTS: Final = Table(
         ),
     ),
     unique=(("codename",),),
+    acyclic=("supervisor_agent",),
     indexes=(
         Index(("last_heartbeat",), where=("decommissioned_at", None)),
         Index(("owner_id",)),
+        Index(("supervisor_agent",)),
         Index(("codename",)),
     ),
     shared=True,
     access=READ_ALL,
     places=Places(
         relational=Relational(hash=("id",), partitions=16),
-        nodes=(Node("Agent", ("codename", "harmony", "role", "archetype", "trust_coefficient")),),
-        edges=(
-            Edge("DELEGATES_TO", "id", "subordinate_agents", "Agent", "Agent"),
-            Edge("WORKING_ON", "id", "current_task", "Agent", "Task"),
+        nodes=(
+            Node(
+                "Agent",
+                ("codename", "harmony", "role", "archetype", "trust_coefficient"),
+                names=(("codename", "name"), ("role", "sacred_role")),
+            ),
         ),
-        caches=(Cache("agent:{id}:state", shape="hash"),),
+        edges=(Edge("DELEGATES_TO", "id", "subordinate_agents", "Agent", "Agent"),),
+        caches=(Cache("agent:{agent_id}:state", shape="hash", names=(("id", "agent_id"),)),),
     ),
     doc="The agents' profiles.",
 )

@@ -167,9 +167,21 @@ class Network(NetworkFigures):
                 break
         return found
 
-    def mark_read(self, messages: Sequence[str]) -> Receipt:
-        """Marks messages as read; nobody else learns it."""
-        return self._recorder.record(exchange.READ, {"messages": [parse_entity(message) for message in messages]})
+    def mark_read(self, messages: str | Sequence[str], *, expected: bool = False) -> Receipt:
+        """Marks messages as read; nobody else learns it. Raises NotFound when one is not here.
+
+        With `expected` it may come later: what was read elsewhere is read here too, once it is here.
+        """
+        messages = [messages] if isinstance(messages, str) else messages
+        keys = [parse_entity(message) for message in messages]
+        tables = [self._recorder.table(name) for name in ("messages", "topic_messages")]
+        for key, message in zip(keys, messages, strict=True):
+            if not expected and all(table.get(key) is None for table in tables):
+                raise NotFound(
+                    f"message_reads.message_id: there is no message {message} here, or not for this agent to see; "
+                    "expected=True marks one that is still to come"
+                )
+        return self._recorder.record(exchange.READ, {"messages": keys})
 
     def release(self, hormone_type: str, intensity: float, *, occurred: Time | None = None) -> Receipt:
         """Begins a cascade; its entity is what others name when it reaches them."""
@@ -177,11 +189,20 @@ class Network(NetworkFigures):
 
     def absorb(
         self, cascade: str, hormone_type: str, intensity: float, *, hop: int, from_agent: str,
-        occurred: Time | None = None,
+        occurred: Time | None = None, expected: bool = False,
     ) -> Receipt:  # fmt: skip
-        """Says that a cascade has reached the agent from a neighbour; `cascade` says whom it reaches, how strong."""
+        """Says that a cascade has reached the agent from a neighbour; `cascade` says whom it reaches, how strong.
+
+        Raises NotFound when nothing is here of the cascade; with `expected` its release may come later.
+        """
+        key = parse_entity(cascade)
+        if not expected and not self._recorder.table("hormones").select(cascade_id=key, limit=1):
+            raise NotFound(
+                f"hormones.cascade_id: nothing is here of a cascade {cascade}; expected=True absorbs one whose release "
+                "is still to come"
+            )
         said = {
-            "cascade_id": parse_entity(cascade), "hormone_type": hormone_type, "intensity": intensity, "hop": hop,
+            "cascade_id": key, "hormone_type": hormone_type, "intensity": intensity, "hop": hop,
             "from_agent": self._peer(from_agent),
         }  # fmt: skip
         return self._public(exchange.REACHED, said, occurred)

@@ -109,7 +109,14 @@ MESSAGES: Final = Table(
     places=Places(
         relational=Relational(hash=("message_id",), partitions=16),
         wide=Wide((), ("-sent_at", "message_id"), bucket_of="sent_at", ttl_ms=30 * DAY_MS),
-        caches=(Cache("agent:{recipient}:whispers", of=("message_id", "sender", "sent_at"), shape="list"),),
+        caches=(
+            Cache(
+                "agent:{agent_id}:whispers",
+                of=("message_id", "sender", "sent_at"),
+                shape="list",
+                names=(("recipient", "agent_id"),),
+            ),
+        ),
         streams=(Stream("sacred.messages", 100, 30 * DAY_MS, (SENT, POSTED)),),
     ),
     doc="Messages from one agent to another.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from antiphon.domains.analyzers import SACRED_WISDOM
 from antiphon.model.places import (
     DAY_MS,
     FOREVER,
@@ -11,6 +12,7 @@ from antiphon.model.places import (
     Archive,
     Cache,
     Edge,
+    Nested,
     Node,
     Places,
     Relational,
@@ -68,8 +70,8 @@ SPORES: Final = Table(
     places=Places(
         relational=Relational(hash=("spore_id",), partitions=16),
         wide=Wide((), ("-created_at", "spore_id"), bucket_of="created_at"),
-        nodes=(Node("Spore", ("spore_type", "created_at", "resonance_score")),),
-        search=Search((("content", "sacred_wisdom"),)),
+        nodes=(Node("Spore", ("spore_type", "created_at", "resonance_score"), names=(("spore_id", "id"),)),),
+        search=Search((("content", SACRED_WISDOM),)),
         streams=(Stream("spore.created", 50, 7 * DAY_MS, (SPORE_CREATED,), by=("spore_id",)),),
     ),
     doc="What is passed on from agent to agent.",
@@ -133,7 +135,11 @@ FIELD_MEASUREMENTS: Final = Table(
         relational=Relational(by_time="time", every_ms=DAY_MS),
         series=Series("time", DAY_MS),
         wide=Wide(("region_id",), ("-time", "measured_by"), bucket_of="time"),
-        search=Search((("collective_insights", "sacred_wisdom"),), ("resonance_patterns",)),
+        search=Search(
+            (("collective_insights", SACRED_WISDOM),),
+            (Nested("resonance_patterns", (("harmony_pair", "text"), ("strength", "real"))),),
+            names=(("time", "timestamp"), ("coherence_level", "field_coherence"), ("region_id", "region")),
+        ),
         caches=(Cache("field:{region_id}:now", shape="hash"),),
         streams=(Stream("field.coherence", 20, FOREVER, compaction=True, by=("region_id",)),),
         archive=Archive("time"),
@@ -206,7 +212,17 @@ QUANTUM_ENTANGLEMENTS: Final = Table(
     access=READ_ALL,
     places=Places(
         relational=Relational(),
-        edges=(Edge("ENTANGLED_WITH", "agent1", "agent2", "Agent", "Agent", ("entanglement_strength",)),),
+        edges=(
+            Edge(
+                "ENTANGLED_WITH",
+                "agent1",
+                "agent2",
+                "Agent",
+                "Agent",
+                ("entanglement_strength",),
+                names=(("entanglement_strength", "strength"),),
+            ),
+        ),
     ),
     doc="Pairs of agents that act alike without an exchange that would explain it; both may say so.",
 )

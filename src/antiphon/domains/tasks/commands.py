@@ -11,7 +11,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from antiphon.domains.tasks import bodies, names
-from antiphon.domains.tasks.ranking import ORDERS, ordered
+from antiphon.domains.tasks.board import Best
+from antiphon.domains.tasks.ranking import ORDERS
 from antiphon.model import limits, times
 from antiphon.model.errors import InvalidInput, LimitExceeded, NotFound
 from antiphon.model.event import Scope
@@ -44,10 +45,12 @@ class Tasks:
         deadline: Time | None = None,
         fibonacci_size: int = 1,
         value: Decimal | int | float | str | None = None,
-        depends_on: Sequence[str] = (),
+        depends_on: str | Sequence[str] = (),
         home: str | None = None,
     ) -> Receipt:
         """A new task. `home` is the log that decides about it, as text: the agent's own when not given.
+
+        With `depends_on`, the task and what it waits for are recorded together, or (Conflict) neither is.
 
         *Shapes*: `priority` from 1 to 10; `team` one of names.TEAMS; `reward` in dopamine, `value` in money.
         """
@@ -56,18 +59,23 @@ class Tasks:
         if team is not None and team not in names.TEAMS:
             raise InvalidInput(f"tasks.team_assignment is one of {', '.join(names.TEAMS)}, not {team!r:.60}")
         named = None if home is None else parse_id(home)
-        if depends_on:
-            _check_count(depends_on)
-        for other in depends_on:
+        others = [depends_on] if isinstance(depends_on, str) else list(depends_on)
+        if others:
+            _check_count(others)
+        for other in others:
             self._on_same_board(other, named or self._recorder.log_id)
         body = bodies.Created(
             title, description, category, priority, team, _decimal("dopamine_reward", reward), bonus,
             None if deadline is None else times.to_ms(deadline), fibonacci_size,
             None if value is None else _decimal("value_delivered", value), named,
         )  # fmt: skip
-        made = self._recorder.record(names.CREATED, body, scope=Scope.PUBLIC)
-        if depends_on and made.entity is not None:
-            self._ask(names.DEPEND, made.entity, on=[parse_entity(other) for other in depends_on])
+        if not others:
+            return self._recorder.record(names.CREATED, body, scope=Scope.PUBLIC)
+        asked = {"on": [parse_entity(other) for other in others]}
+        with self._recorder.together():
+            made = self._recorder.record(names.CREATED, body, scope=Scope.PUBLIC)
+            assert made.entity is not None  # it is a new thing
+            self._recorder.request(names.DEPEND, asked, home=named or self._recorder.log_id, entity=made.entity)
         return made
 
     def retire(self, task: str) -> Receipt:
@@ -170,17 +178,23 @@ class Tasks:
     def list(
         self, *, order: str = "hot", status: str | Sequence[str] = OPEN, as_of: Time | None = None, limit: int = 100
     ) -> Sequence[Mapping[str, Any]]:
-        """The tasks in these states, in an order of ranking.ORDERS, as of a time (now when not given)."""
+        """The first tasks in these states, in an order of ranking.ORDERS, as of a time (now when not given).
+
+        *Cost*: what is shown, and a few rows for each score (of `controversial`: each count of votes) that could be
+        among it; not the board.
+        """
         if order not in ORDERS:
             raise InvalidInput(f"tasks come in one of the orders {', '.join(ORDERS)}, not {order!r:.60}")
         wanted = (status,) if isinstance(status, str) else tuple(status)
         for state in wanted:
             if state not in names.STATES:
                 raise InvalidInput(f"tasks.status is one of {', '.join(names.STATES)}, not {state!r:.60}")
-        board = self._recorder.table(names.BOARD)
-        rows = [row for state in wanted for row in board.every({"status": state})]
+        if type(limit) is not int or not 0 < limit <= limits.PAGE_ROWS_MAX:
+            raise InvalidInput(
+                f"the number of tasks is from 1 to PAGE_ROWS_MAX ({limits.PAGE_ROWS_MAX:,}), not {limit!r:.60}"
+            )
         now = self._recorder.clock.now_ms() if as_of is None else times.to_ms(as_of)
-        return ordered(rows, order, as_of=now)[:limit]
+        return Best(self._recorder.table(names.BOARD), order, states=wanted, as_of=now).first(limit)
 
     def comments(self, task: str) -> Sequence[Mapping[str, Any]]:
         """What was said about a task, oldest first; `parent_comment_id` says what replies to what."""

@@ -41,7 +41,7 @@ from antiphon.domains.tasks.names import (
     VOTED,
 )  # fmt: skip
 from antiphon.model.event import Event
-from antiphon.model.places import DAY_MS, HOUR_MS, Cache, Edge, Node, Places, Relational, Search, Stream
+from antiphon.model.places import DAY_MS, ENGLISH, HOUR_MS, Cache, Edge, Node, Places, Relational, Search, Stream
 from antiphon.model.table import READ_ALL, Check, Column, Derived, Index, Merge, Table, Type, parties
 from antiphon.views.domain import AssertRow, DeleteRow, Domain, Fold, Kind, Op, UpdateRow, Write, time_of, write
 
@@ -61,6 +61,8 @@ TASKS_TABLE: Final = Table(
                derived=Derived("count", "task_votes", match=("task_id",), where=(("vote", 1),))),
         Column("downvotes", Type.INTEGER, default=0,
                derived=Derived("count", "task_votes", match=("task_id",), where=(("vote", -1),))),
+        Column("score", Type.INTEGER, default=0, doc="upvotes less downvotes",
+               derived=Derived("sum", "task_votes", "vote", match=("task_id",))),
         Column("dopamine_reward", Type.DECIMAL, default=bodies.DOPAMINE, check=Check(least=0)),
         Column("completion_bonus", Type.JSON),
         Column("status", Type.ENUM, default="open", values=STATES, merge=Merge.DECIDED),
@@ -81,21 +83,25 @@ TASKS_TABLE: Final = Table(
     indexes=(
         Index(("created_at",), descending=True, where=("status", ("open", "claimed")),
               include=("title", "assigned_to", "dopamine_reward")),
-        Index(("status", "created_at")),
+        Index(("status", "created_at", "id")),
+        Index(("status", "score", "created_at", "id")),
+        Index(("status", "downvotes", "upvotes", "created_at", "id")),
         Index(("assigned_to", "status")),
         Index(("home",)),
     ),
     shared=True,
     access=parties("created_by", "assigned_to", besides=("status", ("open", "claimed"))),
     home="home",
+    acyclic=("depends_on",),
     places=Places(
         relational=Relational(hash=("id",), partitions=16),
         nodes=(Node("Task", ("title", "status", "priority")),),
         edges=(
             Edge("DEPENDS_ON", "id", "depends_on", "Task", "Task"),
-            Edge("WORKING_ON", "assigned_to", "id", "Agent", "Task", ("started_at",)),
+            Edge("WORKING_ON", "assigned_to", "id", "Agent", "Task", ("started_at",),
+                 where=("status", ("in_progress", "review")), names=(("started_at", "started"),)),
         ),
-        search=Search(analyzers=(("title", "english"), ("description", "english"))),
+        search=Search(analyzers=(("title", ENGLISH), ("description", ENGLISH))),
         caches=(Cache("task:{id}:state", ("status", "assigned_to", "started_at"), HOUR_MS, "hash"),),
         streams=(
             Stream("task.created", 6, 7 * DAY_MS, kinds=(CREATED,)),
@@ -140,10 +146,11 @@ TASK_COMMENTS: Final = Table(
         Column("edited_at", Type.TIMESTAMP),
     ),
     indexes=(Index(("task_id", "created_at")), Index(("parent_comment_id",))),
+    acyclic=("parent_comment_id",),
     shared=True,
     access=READ_ALL,
     places=Places(
-        relational=Relational(hash=("id",), partitions=16), search=Search(analyzers=(("content", "english"),))
+        relational=Relational(hash=("id",), partitions=16), search=Search(analyzers=(("content", ENGLISH),))
     ),
     doc="What agents say about tasks, in threads.",
 )  # fmt: skip

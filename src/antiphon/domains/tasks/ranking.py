@@ -33,11 +33,11 @@ def controversy(upvotes: int, downvotes: int) -> float:
 
 
 def _hot(row: Mapping[str, Any], as_of: int) -> float:
-    return hot(row["upvotes"] - row["downvotes"], as_of - row["created_at"])
+    return hot(row["score"], as_of - row["created_at"])
 
 
 def _top(row: Mapping[str, Any], as_of: int) -> float:
-    return float(row["upvotes"] - row["downvotes"])
+    return float(row["score"])
 
 
 def _new(row: Mapping[str, Any], as_of: int) -> float:
@@ -53,7 +53,14 @@ ORDERS: Final[dict[str, Callable[[Mapping[str, Any], int], float]]] = {
 }  # fmt: skip
 
 
+def place(row: Mapping[str, Any], order: str, *, as_of: int) -> tuple[float, ...]:
+    """Where a row stands in an order, as what sorts ascending: by rank, then the newest, then the greatest id."""
+    return -ORDERS[order](row, as_of), 1, -row["created_at"], -int.from_bytes(row["id"], "big")
+
+
 def ordered(rows: Iterable[Row], order: str, *, as_of: int) -> list[Row]:
-    """The rows, the first of the order first; ties by the newest, then by id. *Units*: `as_of` in ms since 1970."""
-    rank = ORDERS[order]
-    return sorted(rows, key=lambda row: (-rank(row, as_of), -row["created_at"], row["id"]))
+    """The rows, the first of the order first: what the order is. *Units*: `as_of` in ms since 1970.
+
+    `board.py` finds the first rows without looking at the others.
+    """
+    return sorted(rows, key=lambda row: place(row, order, as_of=as_of))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from antiphon.domains.analyzers import SACRED_WISDOM
 from antiphon.domains.wisdom import bodies
 from antiphon.model.places import FOREVER, Edge, Node, Places, Relational, Search, Stream, Vectors, Wide
 from antiphon.model.table import (
@@ -60,8 +61,8 @@ INSIGHTS: Final = Table(
         vectors=(Vectors("vector"),),
         nodes=(Node("Insight", ("content", "created_at")),),
         edges=(Edge("CONTRIBUTED", "agent_id", "id", "Agent", "Insight"),),
-        search=Search(analyzers=(("content", "sacred_wisdom"),)),
-        streams=(Stream("wisdom.insights", 10, FOREVER, kinds=(SHARED, EDITED, WITHDRAWN)),),
+        search=Search(analyzers=(("content", SACRED_WISDOM),)),
+        streams=(Stream("wisdom.insights", 10, FOREVER, kinds=(SHARED, EDITED, WITHDRAWN), sealed=True),),
     ),
     doc="What agents have come to see, and let others see.",
 )  # fmt: skip
@@ -101,12 +102,17 @@ WISDOM_CRYSTALS: Final = Table(
     places=Places(
         relational=Relational(hash=("crystal_id",), partitions=16),
         wide=Wide(("crystal_id",)),
-        nodes=(Node("Wisdom", ("insight_content", "formation_time")),),
+        nodes=(
+            Node(
+                "Wisdom", ("insight_content", "formation_time"),
+                names=(("crystal_id", "id"), ("insight_content", "content"), ("formation_time", "emergence_time")),
+            ),
+        ),
         edges=(
             Edge("CRYSTALLIZED", "contributing_agents", "crystal_id", "Agent", "Wisdom"),
             Edge("RELATED_TO", "crystal_id", "related_crystals", "Wisdom", "Wisdom"),
         ),
-        search=Search(analyzers=(("insight_content", "sacred_wisdom"),)),
+        search=Search(analyzers=(("insight_content", SACRED_WISDOM),)),
     ),
     doc="What several agents agree on.",
 )  # fmt: skip

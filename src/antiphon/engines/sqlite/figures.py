@@ -111,11 +111,18 @@ class SqliteRejections:
     def put(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
         if not refused and not self._has_table():
             return
+        if self._has_table():
+            self._file.writer.execute("DELETE FROM rejections WHERE tbl=? AND key=?", (table, key))
+        self._insert(table, key, refused)
+
+    def add(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
+        self._insert(table, key, refused)
+
+    def _insert(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
         self._file.writer.execute(
             "CREATE TABLE IF NOT EXISTS rejections(tbl TEXT, key BLOB, log INTEGER, seq INTEGER, rule TEXT, "
             "detail TEXT, PRIMARY KEY(tbl, key, log, seq)) WITHOUT ROWID"
         )
-        self._file.writer.execute("DELETE FROM rejections WHERE tbl=? AND key=?", (table, key))
         self._file.writer.executemany(
             "INSERT OR REPLACE INTO rejections VALUES(?,?,?,?,?,?)", [(table, key, *one) for one in refused]
         )

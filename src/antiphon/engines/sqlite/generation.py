@@ -126,6 +126,9 @@ class BuildingRejections(SqliteRejections):
     def put(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
         super().put(name_in(table, self._number), key, refused)
 
+    def add(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
+        super().add(name_in(table, self._number), key, refused)
+
     def take_over(self, tables: Collection[str], unfoldable: Collection[bytes]) -> None:
         """Puts these in place of those of the generation in use; `unfoldable` are the keys of events that it listed."""
         self.forget_caches()
@@ -207,6 +210,23 @@ def adapt(file: SqliteFile, tables: SqliteTables, table: Table, number: int) -> 
             file.writer.execute(f'ALTER TABLE "{table.name}" RENAME COLUMN "{column.name}" TO "{away}"')
         missing.append(_lenient(column))
     tables.add_columns(table, missing, note=False)
+
+
+def has_key(file: SqliteFile, table: Table) -> bool:
+    """Whether the rows that other code has made under this name are found by this declaration's key."""
+    names = "SELECT name FROM sqlite_schema WHERE type='index' AND tbl_name=? AND name GLOB ?"
+    found = rows(file.writer, names, (table.name, f"{table.name}*_key"))
+    return any(
+        tuple(name for _, _, name in rows(file.writer, f'PRAGMA index_info("{index}")')) == table.key
+        for (index,) in found
+    )
+
+
+def spoken_by(file: SqliteFile, table: Table, log: int, seqs: Collection[int]) -> list[int]:
+    """The numbers of the rows that speak by these events. *Cost*: looks at every row."""
+    listed = ",".join(map(str, sorted(seqs)))
+    found = rows(file.writer, f'SELECT n FROM "{table.name}" WHERE log=? AND seq IN ({listed})', (log,))
+    return [n for (n,) in found]
 
 
 def _lenient(column: Column) -> Column:

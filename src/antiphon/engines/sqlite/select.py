@@ -15,14 +15,18 @@ from antiphon.engines.sqlite.codec import from_stored, is_converted, sql_type, t
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.engines.sqlite.tables import SqliteTables, index_name, index_where
+from antiphon.identity.keystore import unwrap, wrap_same
+from antiphon.model import limits
 from antiphon.model.declared import GENERATION
-from antiphon.model.errors import Unavailable
+from antiphon.model.errors import InvalidInput, Unavailable, WrongKey
 from antiphon.model.table import Table, below_sql, below_values
 from antiphon.query.access import Reader, Seen, seen_by
+from antiphon.query.cursor import raw_of, read
 from antiphon.query.plan import MADE, Plan, Position, Stretch, Term, stretches
 from antiphon.query.source import Part
 from antiphon.views.store import StoredRow
 
+_CURSOR: Final = "cursor"
 _LEAST: Final = {"TEXT": "''", "BLOB": "x''", "INTEGER": "-9e999", "REAL": "-9e999"}
 """No value of a column of this type is less: what is not null is at least this, and an index finds it so."""
 
@@ -61,42 +65,63 @@ class SqliteSource:
     def _page(self, plan: Plan, reader: Reader, after: Position | None, limit: int, scanned_max: int) -> Part:
         found: list[tuple[Any, ...]] = []
         last: tuple[Any, ...] = ()
-        scanned = 0
-        for stretch in stretches(plan, after):
+        scanned = others = 0
+        for stretch in stretches(plan, self._opened(plan, after)):
             most = scanned_max - scanned if plan.tests else limit + 1 - len(found)
-            sql = self.statement(plan, stretch, reader, most)
-            for passed, *row in self._file.reader.execute(*sql):
-                scanned += 1
+            sql = self.statement(plan, stretch, reader, most + limits.ROWS_PASSED_MAX - others)
+            for seen, passed, *row in self._file.reader.execute(*sql):
                 last = tuple(row)
+                if not seen:
+                    others += 1
+                    if others >= limits.ROWS_PASSED_MAX:
+                        break
+                    continue
+                scanned += 1
                 if passed:
                     found.append(last)
-                    if len(found) > limit:
-                        break
-            if len(found) > limit or (plan.tests and scanned >= scanned_max):
+                if len(found) > limit or (plan.tests and scanned >= scanned_max):
+                    break
+            if len(found) > limit or (plan.tests and scanned >= scanned_max) or others >= limits.ROWS_PASSED_MAX:
                 break
         kept = [self._tables.loaded(plan.table, row) for row in found[:limit]]
         if len(found) > limit:
             return Part(kept, _position(plan, kept[-1]), scanned)
         if plan.tests and scanned >= scanned_max:
             return Part(kept, _position(plan, self._tables.loaded(plan.table, last)), scanned)
+        if others >= limits.ROWS_PASSED_MAX:
+            return Part(kept, self._sealed(plan, _position(plan, self._tables.loaded(plan.table, last))), scanned)
         return Part(kept, None, scanned)
 
+    def _sealed(self, plan: Plan, at: Position) -> Position:
+        """A position that says nothing of the row at which it is."""
+        return Position(sealed=wrap_same(raw_of(plan, at), name=_CURSOR, kek=self._file.key_for(_CURSOR.encode())))
+
+    def _opened(self, plan: Plan, at: Position | None) -> Position | None:
+        if at is None or not at.sealed:
+            return at
+        try:
+            return read(plan, unwrap(at.sealed, name=_CURSOR, kek=self._file.key_for(_CURSOR.encode())))
+        except WrongKey:
+            raise InvalidInput("this is no cursor of this file: give one that a page ended with, unchanged") from None
+
     def statement(self, plan: Plan, stretch: Stretch, reader: Reader, limit: int) -> Sql:
-        """The SQL of one stretch: whether each row passes the plan's tests, and the row."""
-        tests = _all(plan.table, plan.tests)
-        along = self._along(plan, stretch.tests, reader)
+        """The SQL of one stretch: whether the agent sees each row, whether it passes the plan's tests, and the row."""
+        seen, tests = self._seen(plan.table, reader), _all(plan.table, plan.tests)
+        along = self._along(plan, stretch.tests)
         where, values = along.text, along.values
         if stretch.after is not None:
             where += f" AND n {'<' if plan.backward else '>'} ?"
             values += (stretch.after,)
         order = [f'"{name}" {"DESC" if descending else "ASC"}' for name, descending in stretch.order]
         order.append(f"n {'DESC' if plan.backward else 'ASC'}")
-        text = f"SELECT {tests.text}, {self._tables.columns(plan.table)} {where} ORDER BY {', '.join(order)} LIMIT ?"
-        return Sql(text, (*tests.values, *values, limit))
+        what = f"{seen.text}, {tests.text}, {self._tables.columns(plan.table)}"
+        text = f"SELECT {what} {where} ORDER BY {', '.join(order)} LIMIT ?"
+        return Sql(text, (*seen.values, *tests.values, *values, limit))
 
-    def _along(self, plan: Plan, tests: Sequence[Term], reader: Reader) -> Sql:
-        """FROM and WHERE of the rows on a stretch that the agent sees."""
-        seen, held = self._seen(plan.table, reader), _all(plan.table, tests)
+    def _along(self, plan: Plan, tests: Sequence[Term], reader: Reader | None = None) -> Sql:
+        """FROM and WHERE of the rows on a stretch, of those that an agent sees."""
+        seen = Sql("1", ()) if reader is None else self._seen(plan.table, reader)
+        held = _all(plan.table, tests)
         terms = [held.text, seen.text]
         if plan.path.index is not None and plan.path.index.where is not None:
             terms.append(index_where(plan.table, plan.path.index))  # as in the index, or SQLite would not use it
@@ -137,6 +162,19 @@ class SqliteSource:
         declared = plan.table.column(column)
         load: Callable[[Any], Any] | None = from_stored(declared) if is_converted(declared) else None
         return found if load is None else [load(value) for value in found]
+
+    def repeated(
+        self, plan: Plan, reader: Reader, columns: Sequence[str], *, limit: int
+    ) -> list[tuple[tuple[Any, ...], int]]:
+        self._seen(plan.table, reader)
+        if not self._tables.exists(plan.table):
+            return []
+        along = self._along(plan, [Term(name, "some") for name in columns], reader)
+        listed = ", ".join(f'"{name}"' for name in columns)
+        text = f"SELECT {listed}, COUNT(*) {along.text} GROUP BY {listed} HAVING COUNT(*) > 1 ORDER BY {listed} LIMIT ?"
+        loads = _loads(plan.table, columns)
+        found = rows(self._file.reader, text, (*along.values, limit))
+        return [(_loaded(loads, values), count) for *values, count in found]
 
     def _indexed(self, plan: Plan) -> str:
         return "NOT INDEXED" if plan.path.name == MADE else f'INDEXED BY "{self.index_of(plan)}"'
@@ -182,6 +220,32 @@ class SqliteSource:
             terms.append(f'{prefix}"{name}" IN ({",".join("?" * len(open_to_all))})')
             values += open_to_all
         return Sql(f"({' OR '.join(terms) or '0'})", values)
+
+
+def counted_values(
+    file: SqliteFile, tables: SqliteTables, table: Table, columns: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The different values of columns that an index begins with, in order, and how many rows have each; not null."""
+    if not tables.exists(table):
+        return
+    listed = ", ".join(f'"{name}"' for name in columns)
+    some = " AND ".join(f'"{name}" NOT NULL' for name in columns)
+    text = f'SELECT {listed}, COUNT(*) FROM "{table.name}" WHERE {some} GROUP BY {listed} ORDER BY {listed}'
+    loads = _loads(table, columns)
+    for *values, count in file.reader.execute(text):
+        yield _loaded(loads, values), count
+
+
+_Loads = list[Callable[[Any], Any] | None]
+
+
+def _loads(table: Table, columns: Sequence[str]) -> _Loads:
+    declared = [table.column(name) for name in columns]
+    return [from_stored(column) if is_converted(column) else None for column in declared]
+
+
+def _loaded(loads: _Loads, values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(value if load is None else load(value) for load, value in zip(loads, values, strict=True))
 
 
 def _plain(table: str, index: str) -> str:

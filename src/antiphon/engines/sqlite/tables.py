@@ -1,4 +1,4 @@
-"""Room `engines` (imports all below it): `TableStore` and `MentionStore` in SQLite, from declarations."""
+"""Room `engines` (imports all below it): `TableStore` in SQLite, from declarations."""
 
 from __future__ import annotations
 
@@ -439,60 +439,3 @@ def _changed(row: tuple[Any, ...], changing: tuple[tuple[int, Callable[[Any], An
         if plain[at] is not None:
             plain[at] = form(plain[at])
     return tuple(plain)
-
-
-class SqliteMentions:
-    """Mentions in one file; see `MentionStore` for the promises."""
-
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-        self._exists = False
-
-    def forget_caches(self) -> None:
-        """Drops what another writer, or a rollback, may have changed."""
-        self._exists = False
-
-    def _has_table(self) -> bool:
-        if not self._exists:
-            found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='mentions'").get
-            self._exists = found is not None
-        return self._exists
-
-    def add(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
-        self._file.writer.execute(
-            "CREATE TABLE IF NOT EXISTS mentions(what BLOB, log INTEGER, seq INTEGER, PRIMARY KEY(what, log, seq)) "
-            "WITHOUT ROWID"
-        )
-        self._file.writer.executemany("INSERT OR IGNORE INTO mentions VALUES(?,?,?)", mentions)
-
-    def find(self, what: bytes) -> list[tuple[int, int]]:
-        if not self._has_table():
-            return []
-        return rows(self._file.reader, "SELECT log, seq FROM mentions WHERE what=? ORDER BY log, seq", (what,))
-
-    def has(self, what: bytes, log: int, seq: int) -> bool:
-        """Whether this one mention is kept."""
-        sql = "SELECT 1 FROM mentions WHERE what=? AND log=? AND seq=?"
-        return self._has_table() and self._file.reader.execute(sql, (what, log, seq)).get is not None
-
-    def ends(self, what: bytes) -> tuple[int, int] | None:
-        if not self._has_table():
-            return None
-        lowest, highest = (
-            self._file.reader.execute(
-                f"SELECT log FROM mentions WHERE what=? ORDER BY what {order}, log {order} LIMIT 1", (what,)
-            ).get
-            for order in ("ASC", "DESC")
-        )
-        return None if lowest is None else (lowest, highest)
-
-    def since(self, what: bytes, log: int, seq: int) -> int:
-        if not self._has_table():
-            return 0
-        sql = "SELECT count(*) FROM mentions WHERE what=? AND log=? AND seq>=?"
-        found: int = self._file.reader.execute(sql, (what, log, seq)).get
-        return found
-
-    def remove(self, mentions: Iterable[tuple[bytes, int, int]]) -> None:
-        if self._has_table():
-            self._file.writer.executemany("DELETE FROM mentions WHERE what=? AND log=? AND seq=?", mentions)
