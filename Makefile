@@ -40,7 +40,7 @@ demo: $(READY) ## what Antiphon does, on a quarter of a million real messages
 	@$(BIN)/antiphon demo $(ARGS)
 
 test: $(READY) ## all tests but the slow ones (ARGS="-k name" goes to pytest)
-	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server" $(ARGS)
 
 test-slow: $(READY) ## the slow tests, with deeper searches
 	@ANTIPHON_HYPOTHESIS=slow $(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
@@ -57,10 +57,11 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff format .
 
 sim: $(READY) ## the simulation with one seed: make sim SEED=7
-	@ANTIPHON_SIM_SEED=$(SEED) ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/simulation $(ARGS)
+	@ANTIPHON_SIM_SEED=$(SEED) ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server" tests/simulation $(ARGS)
 
-engines: $(READY) ## the contract suites, against every engine that is there
-	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -m "not slow" tests/contracts $(ARGS)
+engines: $(READY) ## the contract suites, on real servers, which it installs and starts itself
+	@$(BIN)/python -m servers
+	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests/contracts $(ARGS)
 
 bench: $(READY) ## every figure beside its baseline (ARGS="NAME --json" for one)
 	@$(BIN)/python -m bench $(ARGS)

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "tables": "folding: refold, what others wrote, one more table",
     "board": "the first hundred of 100,000 tasks, by rank",
     "live": "P2: from a commit to a subscriber in another process",
+    "engines": "rows a second into real servers",
 }
 _MODULES = {"read": "point_read"}
 

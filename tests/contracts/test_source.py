@@ -1,9 +1,9 @@
 """What every `Source` promises: rows along an index, in order, page by page, and no row that the reader may not see."""
 
-import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +13,13 @@ from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile
 from antiphon.engines.sqlite.select import SqliteSource
 from antiphon.engines.sqlite.tables import SqliteTables
-from antiphon.knowledge.recall import fts_query
 from antiphon.model.errors import InvalidInput
 from antiphon.model.table import ANYONE, Column, FullText, Index, Table, Type, parties
-from antiphon.model.values import key_of
+from antiphon.model.values import canonical, key_of
 from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, Position, Range, Term, plan
 from antiphon.query.source import Source
-from antiphon.views.store import TableStore
+from antiphon.views.feed import Change, version_of
 
 ME, YOU = bytes([1]) * 32, bytes([2]) * 32
 TABLE = Table(
@@ -44,22 +43,54 @@ TABLE = Table(
 
 class Engine(NamedTuple):
     source: Source
-    tables: TableStore
-    transaction: Callable[[], AbstractContextManager[None]]
-    index: Callable[[], object]
+    fill: Callable[[list[tuple[Any, ...]]], None]
+    """Takes rows of (n, log, seq, *columns)."""
 
 
-@pytest.fixture(params=["sqlite/aegis", "sqlite/sqlcipher"])
+POSTGRES = pytest.param("postgres", marks=pytest.mark.server)
+_numbers = count()
+
+
+@pytest.fixture(params=["sqlite/aegis", "sqlite/sqlcipher", POSTGRES])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    file = SqliteFile(tmp_path / "x", bytes(32), cipher=request.param.partition("/")[2], create=True)
+    made = _postgres(request) if request.param == "postgres" else _sqlite(request.param, tmp_path)
+    with contextmanager(lambda: made)() as found:
+        yield found
+
+
+def _sqlite(kind: str, tmp_path: Path) -> Iterator[Engine]:
+    file = SqliteFile(tmp_path / "x", bytes(32), cipher=kind.partition("/")[2], create=True)
     tables = SqliteTables(file)
 
-    def index() -> None:
+    def fill(rows: list[tuple[Any, ...]]) -> None:
+        with file.transaction():
+            tables.insert(TABLE, rows)
         with file.transaction():
             fulltext.catch_up(file, TABLE, rows_max=100)
 
-    yield Engine(SqliteSource(file, tables, {TABLE.name: TABLE}), tables, file.transaction, index)
+    yield Engine(SqliteSource(file, tables, {TABLE.name: TABLE}), fill)
     file.close()
+
+
+def _postgres(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    from antiphon.engines.postgres.source import PostgresSource
+    from antiphon.engines.postgres.tables import PostgresTables
+
+    url, schema = request.getfixturevalue("postgres").url(), f"source{next(_numbers)}"
+    sink = PostgresTables(url, schema=schema)
+    sink.prepare([TABLE])
+    sink.fence(0, 1)
+
+    def fill(rows: list[tuple[Any, ...]]) -> None:
+        for n, log, _, *values in rows:
+            row = {c.name: canonical(c, v) for c, v in zip(TABLE.columns, values, strict=True)}
+            author = {1: ME, 2: YOU}[log]
+            sink.apply(1, [Change(TABLE.name, key_of(TABLE, row), version_of(1, n), row, author)])
+
+    source = PostgresSource(url, {TABLE.name: TABLE}, schema=schema)
+    yield Engine(source, fill)
+    source.close()
+    sink.close()
 
 
 MINE, YOURS = Reader(ME, (1,)), Reader(YOU, (2,))
@@ -71,9 +102,7 @@ def fill(engine: Engine) -> None:
     for n in range(1, 7):
         to, at = ME if n == 4 else None, None if n == 5 else n * 10
         rows.append((n, 2 - n % 2, n, "2025-01-01", n, to, at, f"owl {n}", [float(n), 1.0]))
-    with engine.transaction():
-        engine.tables.insert(TABLE, rows)
-    engine.index()
+    engine.fill(rows)
 
 
 def numbers(engine: Engine, ask: Ask, reader: Reader = MINE, **how: Any) -> list[int]:
@@ -84,8 +113,8 @@ def numbers(engine: Engine, ask: Ask, reader: Reader = MINE, **how: Any) -> list
 def test_a_table_never_written_has_no_rows(engine: Engine) -> None:
     made = plan(TABLE, Ask())
     assert numbers(engine, Ask()) == []
-    assert list(engine.source.vectors(made, MINE, "vec")) == []
-    assert engine.source.match(TABLE, fts_query("owl"), [], MINE, 5) == []
+    assert engine.source.nearest(made, MINE, "vec", [1.0, 1.0], metric="l2", k=3) == []
+    assert engine.source.match(TABLE, "owl", [], MINE, 5) == []
     assert engine.source.values(plan(TABLE, Ask(order=("at",))), MINE, "at", limit=5) == []
     assert engine.source.rows(TABLE, [1], MINE) == {}
 
@@ -124,10 +153,7 @@ def test_what_is_scanned_ends_a_page(engine: Engine) -> None:
 def test_values_that_several_rows_have_are_counted_for_who_sees_them(engine: Engine) -> None:
     assert engine.source.repeated(plan(TABLE, Ask(order=("at",))), MINE, ("at",), limit=5) == []
     said = [(ME, 5), (ME, 5), (YOU, 5), (ME, None), (ME, None), (None, 7), (None, 7), (YOU, 6), (ME, 6)]
-    with engine.transaction():
-        engine.tables.insert(
-            TABLE, [(n, 2, n, "2025-01-01", n, to, at, "", None) for n, (to, at) in enumerate(said, 1)]
-        )
+    engine.fill([(n, 2, n, "2025-01-01", n, to, at, "", None) for n, (to, at) in enumerate(said, 1)])
     by_both, by_time = plan(TABLE, Ask(order=("to", "at"))), plan(TABLE, Ask(order=("at",), descending=True))
     assert engine.source.repeated(by_both, MINE, ("to", "at"), limit=5) == [((ME, 5), 2)]
     assert engine.source.repeated(by_time, MINE, ("at",), limit=5) == [((5,), 2)]
@@ -144,10 +170,10 @@ def test_nobody_sees_more_than_its_rows(engine: Engine) -> None:
     key = key_of(TABLE, {"day": date(2025, 1, 1), "no": 2})
     assert engine.source.row(TABLE, key, YOURS) is not None
     assert engine.source.row(TABLE, key, MINE) is None
-    vectors = dict(engine.source.vectors(plan(TABLE, Ask()), YOURS, "vec"))
-    assert vectors == {n: struct.pack("<2f", n, 1) for n in (2, 4, 6)}
-    assert sorted(n for n, _ in engine.source.match(TABLE, fts_query("owl"), [], YOURS, 10)) == [2, 4, 6]
-    assert [n for n, _ in engine.source.match(TABLE, fts_query("owl"), [Term("to", "=", ME)], YOURS, 10)] == [4]
+    nearest = engine.source.nearest(plan(TABLE, Ask()), YOURS, "vec", [5.5, 1.0], metric="l2", k=2)
+    assert nearest == [(0.5, 6), (1.5, 4)]
+    assert sorted(n for n, _ in engine.source.match(TABLE, "owl", [], YOURS, 10)) == [2, 4, 6]
+    assert [n for n, _ in engine.source.match(TABLE, "owl", [Term("to", "=", ME)], YOURS, 10)] == [4]
     assert engine.source.values(plan(TABLE, Ask(order=("at",))), YOURS, "at", limit=10) == [20, 40, 60]
     nobody = Reader(bytes(32), ())
     assert numbers(engine, Ask(), nobody) == []

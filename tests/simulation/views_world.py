@@ -163,7 +163,10 @@ class World:
         self.source.commit(Batch(grant.log, kinds.erased([grant.seq], "asked"), [None]))
 
     def erase(self, author: int, which: int) -> None:
-        """One event of an author, forgotten. By a key that was revoked before it would be void, which `test_holds` tries."""
+        """One event of an author, forgotten.
+
+        By a key that was revoked before it would be void, which `test_holds` tries.
+        """
         if self.cast.logs[author] in self.cut:
             return
         head = self.source.head(self.cast.logs[author])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from antiphon.agent.opened import Opened
 from antiphon.model.table import Table
 from antiphon.model.text import event_text, id_text
+from antiphon.query.reach import STALE_MS_MAX, Place, Reach
 from antiphon.query.rows import Rows
 from antiphon.query.shown import as_plain
 from antiphon.views.store import StoredRow
@@ -46,6 +47,10 @@ class Listing(Opened):
         return Rows(
             self._source, self.replica.registry.table(name), self._reader, cache=self._rows, index=self._index_all
         )
+
+    def reach(self, places: Sequence[Place], *, stale_ms_max: int = STALE_MS_MAX) -> Reach:
+        """Single rows from this file or, if it has none, from shared places in this order: `reach.get(table, key)`."""
+        return Reach(self.table, places, self._reader, self.replica.clock, stale_ms_max=stale_ms_max)
 
     def duplicates(self, table: str | None = None) -> list[Listed]:
         """Rows that have the same values in columns declared unique: of one table, or of all.

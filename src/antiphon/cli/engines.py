@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,26 +20,38 @@ if TYPE_CHECKING:
     from antiphon.replica.follow import Standing
 
 SHOWN_MAX = 20
+ACTIONS = ("list", "add", "feed", "check", "letters", "retry", "remove")
 
 
 @verb("engines", short_help="See who follows this agent, how far behind, and what was refused.")
-@click.argument("action", type=click.Choice(["list", "check", "letters", "retry", "remove"]), default="list")
+@click.argument("action", type=click.Choice(ACTIONS), default="list")
 @click.argument("name", required=False)
-@click.option("--sink", metavar="MODULE:FUNCTION", help="What makes the engine: check and retry call it.")
-def engines(session: Session, *, action: str, name: str | None, sink: str | None) -> int:
+@click.argument("url", required=False)
+@click.option("--once", is_flag=True, help="feed: deliver what there is, and end.")
+@click.option("--sink", metavar="MODULE:FUNCTION", help="What makes an engine of your own: check and retry call it.")
+def engines(session: Session, *, action: str, name: str | None, url: str | None, once: bool, sink: str | None) -> int:
     """Lists the engines that follow an agent's file: what each does, events and seconds behind, rows it refused, the
-    last error. `check` compares an engine with the file, row by row (exit code 1 when they differ); `letters` lists
-    what it refused, `retry` delivers that again, `remove` forgets a follower.
+    last error. `add` names one in antiphon.toml, `feed` keeps one (or all that are named) in step until interrupted;
+    `check` compares an engine with the file, row by row (exit code 1 when they differ); `letters` lists what it
+    refused, `retry` delivers that again, `remove` forgets a follower.
 
-    Engines are attached in Python, by `agent.follow(sink, name=…)`. `check` and `retry` reach one by a function that
-    takes nothing and returns the sink. `check` only reads; `retry` takes the engine over from whoever feeds it.
+    Engines of your own are attached in Python, by `agent.follow(sink, name=…)`; `check` and `retry` reach one by a
+    function that takes nothing and returns the sink. `check` only reads; `feed` and `retry` take an engine over from
+    whoever feeds it.
 
     \b
-      antiphon engines
-      antiphon engines check rows --sink myapp:engine
-      antiphon engines letters rows --json
+      antiphon engines add store 'postgresql://fleet:${PGPASSWORD}@db.internal/fleet'
+      antiphon engines feed
+      antiphon engines check store
+      antiphon engines letters store --json
     """
+    if action == "add":
+        return _add(session, name, url)
     with session.agent() as agent:
+        if action == "feed":
+            from antiphon.cli.feeding import feed
+
+            return feed(session, agent, name, once=once)
         standing = {one.name: one for one in agent.followers()}
         if action == "list":
             return _list(session, list(standing.values()))
@@ -53,10 +66,33 @@ def engines(session: Session, *, action: str, name: str | None, sink: str | None
             agent.unfollow(name)
             out.say(f"{name} is forgotten; what its engine has stays there", state="ok")
             return 0
-        if sink is None:
-            raise click.UsageError(f"engines are attached in Python: say `--sink MODULE:FUNCTION` to {action} one")
-        engine = _made(sink)
-        return (_check if action == "check" else _retry)(session, agent, standing[name], engine)
+        act = _check if action == "check" else _retry
+        if sink is not None:
+            return act(session, agent, standing[name], _made(sink))
+        with contextlib.closing(_attached(session, agent, name)) as engine:
+            return act(session, agent, standing[name], engine)
+
+
+def _add(session: Session, name: str | None, url: str | None) -> int:
+    from antiphon.cli.attached import attach
+    from antiphon.engines.urls import shown
+
+    if name is None or url is None:
+        raise click.UsageError("`antiphon engines add NAME URL`")
+    file = attach(session.place(), name, url)
+    out.say(f"{name} is {shown(url)}, as {file} says; `antiphon engines feed {name}` begins", state="ok")
+    return 0
+
+
+def _attached(session: Session, agent: Agent, name: str) -> Any:
+    from antiphon.cli.attached import engine_named
+    from antiphon.engines.urls import sealed_engine_at
+
+    try:
+        url = engine_named(session.place(), name)
+        return sealed_engine_at(url, agent.replica.keys, agent.replica.entropy)
+    except errors.NotFound as error:
+        raise click.UsageError(f"{error}; one attached in Python is reached by `--sink MODULE:FUNCTION`") from None
 
 
 def _list(session: Session, found: list[Standing]) -> int:

@@ -24,6 +24,7 @@ from antiphon.cli import (
     grants,
     homes,
     keeping,
+    migrate,
     passphrase,
     proving,
     reading,
@@ -47,8 +48,8 @@ _SECTIONS: Final = {
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
     "Look after": (
-        "export", "stats", "views", "rejections", "requests", "homes", "grants", "replay", "engines", "doctor",
-        "passphrase", "recover", "adopt", "mcp",
+        "export", "stats", "views", "rejections", "requests", "homes", "grants", "replay", "engines", "migrate",
+        "doctor", "passphrase", "recover", "adopt", "mcp",
     ),
 }  # fmt: skip
 
@@ -203,6 +204,7 @@ for verb in (
     grants.grants,
     replay.replay,
     engines.engines,
+    migrate.migrate,
     upkeep.doctor,
     passphrase.passphrase,
     recover.recover,

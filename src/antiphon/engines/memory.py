@@ -50,6 +50,7 @@ class MemoryTables(_Epoch):
         super().__init__()
         self._tables: dict[str, dict[bytes, Change]] = {}
         self._ordered: dict[str, list[bytes]] = {}
+        self.pulses = 0
 
     def prepare(self, tables: Sequence[Table]) -> None:
         with self._lock:
@@ -110,6 +111,11 @@ class MemoryTables(_Epoch):
             old = [key for key, change in kept.items() if change.row is None and change.version < version]
             self._drop(table, old)
             return len(old)
+
+    def pulse(self, epoch: int) -> None:
+        with self._lock:
+            self._check(epoch)
+            self.pulses += 1
 
     def _drop(self, table: Table, keys: Sequence[bytes]) -> int:
         gone = [self._tables[table.name].pop(key) for key in keys]

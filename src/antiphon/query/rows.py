@@ -16,7 +16,7 @@ from antiphon.model import limits
 from antiphon.model.errors import InvalidInput, LimitExceeded
 from antiphon.model.table import Table, Type
 from antiphon.model.values import canonical, key_of
-from antiphon.query import near, together
+from antiphon.query import together
 from antiphon.query.access import Reader
 from antiphon.query.cache import STALE_MS_MAX, CacheStats, RowCache
 from antiphon.query.cursor import cursor_of, position_of
@@ -34,14 +34,17 @@ _PAGE: Final = 500
 class Row(dict[str, Any]):
     """A row: a map from column to value. It is at most `stale_ms_max` behind the file; 0 where it was read from it.
 
-    `n` numbers it in this file; `log` (a number in the file) and `seq` place the event that it speaks by.
+    `n` numbers it in this file; `log` (a number in the file) and `seq` place the event that it speaks by. `source` says
+    which place it is from; outside of the file, it has no numbers there.
     """
 
-    __slots__ = ("log", "n", "seq", "stale_ms_max")
+    __slots__ = ("log", "n", "seq", "source", "stale_ms_max")
 
-    def __init__(self, values: Mapping[str, Any], *, n: int, log: int, seq: int, stale_ms_max: int = 0) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], *, n: int, log: int, seq: int, stale_ms_max: int = 0, source: str = "file"
+    ) -> None:
         super().__init__(values)
-        self.n, self.log, self.seq, self.stale_ms_max = n, log, seq, stale_ms_max
+        self.n, self.log, self.seq, self.stale_ms_max, self.source = n, log, seq, stale_ms_max, source
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -254,7 +257,7 @@ class Rows:
         known = next((place.metric for place in self._table.places.vectors if place.column == column), "cosine")
         made, reader = plan(self._table, Ask(equal)), self._reader()
         with self._source.reading():
-            found = near.nearest(self._source.vectors(made, reader, column), wanted, metric=metric or known, k=k)
+            found = self._source.nearest(made, reader, column, wanted, metric=metric or known, k=k)
             rows = self._source.rows(self._table, [n for _, n in found], reader)
         return [Near(_row(rows[n]), far) for far, n in found]
 
@@ -265,15 +268,14 @@ class Rows:
             raise InvalidInput(f"table {table.name!r} declares no full text", table=table.name)
         if not 0 < limit <= limits.RECALL_HITS_MAX:
             raise InvalidInput(f"the number of hits must be between 1 and RECALL_HITS_MAX ({limits.RECALL_HITS_MAX:,})")
-        query = fts_query(text)
-        if not query:
+        if not fts_query(text):
             raise InvalidInput("the question has no words: ask with at least one letter or digit")
         values = {name: value_in(table, name, value) for name, value in equal.items()}
         tests = [Term(name, "null" if value is None else "=", value) for name, value in values.items()]
         self._index()
         reader = self._reader()
         with self._source.reading():
-            found = self._source.match(table, query, tests, reader, limit)
+            found = self._source.match(table, text, tests, reader, limit)
             rows = self._source.rows(table, [n for n, _ in found], reader)
         return [Match(_row(rows[n]), relevance) for n, relevance in found if n in rows]
 

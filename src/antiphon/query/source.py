@@ -6,7 +6,7 @@ counted, not tested and not in the way of a limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -43,8 +43,13 @@ class Source(Protocol):
         """
         ...
 
-    def vectors(self, plan: Plan, reader: Reader, column: str) -> Iterator[tuple[int, bytes]]:
-        """(n, 32-bit floats) of every row of the plan that has a vector in this column, as they come."""
+    def nearest(
+        self, plan: Plan, reader: Reader, column: str, wanted: Sequence[float], *, metric: str, k: int
+    ) -> list[tuple[float, int]]:
+        """(distance, n) of the k rows of the plan whose vectors are nearest, nearest first, then by n.
+
+        An engine with an index may be approximate; the file is exact. Raises LimitExceeded.
+        """
         ...
 
     def repeated(
@@ -58,7 +63,7 @@ class Source(Protocol):
         ...
 
     def match(
-        self, table: Table, query: str, tests: Sequence[Term], reader: Reader, limit: int
+        self, table: Table, text: str, tests: Sequence[Term], reader: Reader, limit: int
     ) -> list[tuple[int, float]]:
         """(n, relevance) of the rows whose full text matches best, best first."""
         ...

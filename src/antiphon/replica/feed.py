@@ -86,6 +86,7 @@ class Feed:
         self._file = replica.file
         self._tables = {table.name: table for table in tables}
         self._seen = 0
+        self._authors: dict[int, bytes | None] = {}
         self._heads: dict[int, LogHead] = {}
         self._plain: dict[str, tuple[str, ...] | None] = {}
         self.reader = LogReader(replica.logs, lambda: self._seen, replica.file.snapshot, replica.hidden)
@@ -206,8 +207,18 @@ class Feed:
             found = self._replica.tables.by_keys(self._tables[name], wanted) if self._is_there(name) else {}
             for key in wanted:
                 row = found.get(key)
-                changes.append(Change(name, key, version, None if row is None else row.values))
+                if row is None:
+                    changes.append(Change(name, key, version, None))
+                else:
+                    changes.append(Change(name, key, version, row.values, self._author(row.log)))
         return changes
+
+    def _author(self, no: int) -> bytes | None:
+        """Whose log it is; None for what no event wrote."""
+        if no not in self._authors:
+            head = self._replica.logs.head_no(no)
+            self._authors[no] = None if head is None else head.owner
+        return self._authors[no]
 
     def _is_there(self, name: str) -> bool:
         return self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (name,)).get is not None
@@ -219,7 +230,10 @@ class Feed:
                 return [], after, newest
             version = version_of(epoch, offset_of(newest))
             found = self._replica.tables.page(table, after, most)
-            changes = [Change(table.name, key_of(table, row.values), version, row.values) for row in found]
+            changes = [
+                Change(table.name, key_of(table, row.values), version, row.values, self._author(row.log))
+                for row in found
+            ]
             return changes, found[-1].n if found else after, newest
 
     def lag(self, cursor: int, part: int = 0) -> Lag:

@@ -16,7 +16,7 @@ from antiphon.model.errors import AntiphonError, Conflict, LimitExceeded, Reject
 from antiphon.replica.feed import Feed, Lag, Watch
 from antiphon.replica.stored import Stored
 from antiphon.views.batch import RowKey
-from antiphon.views.feed import Fenced, version_of
+from antiphon.views.feed import EngineEmptied, Fenced, version_of
 from antiphon.world.clock import sleep_ms
 
 T = TypeVar("T")
@@ -107,6 +107,8 @@ class Feeder(ABC):
             except Unavailable as error:
                 if self._replica.file.closed:
                     raise
+                if isinstance(error, EngineEmptied):
+                    self._has_begun = False
                 self._back_off(error)
                 return 0
             except Conflict as error:
@@ -121,12 +123,14 @@ class Feeder(ABC):
             self._save_if_due(force=recovered)
             return count
 
-    def run(self, *, patience_ms: float = PATIENCE_MS) -> int:
+    def run(self, *, patience_ms: float = PATIENCE_MS, progress: Callable[[int], None] = lambda count: None) -> int:
         """Delivers all there is; how many rows or events. Raises Unavailable when the engine stays away for so long."""
         clock = self._replica.clock
         count, heard_ms = 0, clock.monotonic_ms()
         while True:
-            count += self.step()
+            delivered = self.step()
+            count += delivered
+            progress(delivered)
             if not self._record.failures:
                 heard_ms = clock.monotonic_ms()
                 if self.idle:
@@ -157,7 +161,7 @@ class Feeder(ABC):
         watch = Watch(self._replica.file, self._replica.clock)
         while not self._stopping.is_set():
             try:
-                if watch.changed() or not self.idle or self._record.failures or self._dirty:
+                if watch.changed() or not self.idle or self._record.failures or self._dirty or self._is_due():
                     self.step()
             except Exception:  # noqa: BLE001  # it is kept in the record, and met again by the next step
                 return
@@ -199,6 +203,10 @@ class Feeder(ABC):
     def _resume(self, *, goes_on: bool, is_new: bool) -> None:
         """Takes up where it was, or from the beginning."""
 
+    def _is_due(self) -> bool:
+        """Whether something is to be said although nothing has changed."""
+        return False
+
     @abstractmethod
     def _deliver(self) -> int:
         """Delivers one batch; how many rows or events it had."""
@@ -214,6 +222,18 @@ class Feeder(ABC):
         if self._record.failures == 1:
             with contextlib.suppress(AntiphonError):
                 self.save(force=True)
+                self._keep_failure()
+
+    def _keep_failure(self) -> None:
+        """Before it has begun: what is known of this follower stays, but for what went wrong."""
+        if self._has_begun or self._replica.file.read_only:
+            return
+        with self._replica.file.transaction():
+            kept = self._followers.load(self.name) or self._record
+            if self._ended is not None:
+                kept.state = self._record.state
+            kept.error, kept.error_ms, kept.failures = self._record.error, self._record.error_ms, self._record.failures
+            self._followers.save(kept)
 
     def _end(self, state: str, error: AntiphonError) -> None:
         self._ended = error
@@ -221,6 +241,7 @@ class Feeder(ABC):
         self._record.state = state
         with contextlib.suppress(AntiphonError):
             self.save(force=True)
+            self._keep_failure()
 
     def _note(self, error: AntiphonError) -> None:
         self._record.error = " ".join(str(error).split())[:REASON_CHARS_MAX]

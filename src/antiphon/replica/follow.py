@@ -23,6 +23,7 @@ from antiphon.views.batch import RowKey
 from antiphon.views.feed import Change, Sink, epoch_of, offset_of, version_of
 
 TRIM_EVERY_MS: Final = 60_000.0
+PULSE_EVERY_MS: Final = 1_000.0
 _PAGE: Final = 1_024
 
 
@@ -85,11 +86,17 @@ class Follower(Feeder):
     ) -> None:
         if not tables:
             raise InvalidInput("a follower needs at least one table")
-        record = FollowerRecord(name, type(sink).__name__, [table.name for table in tables])
+        record = FollowerRecord(name, type(getattr(sink, "engine", sink)).__name__, [table.name for table in tables])
         super().__init__(replica, sink, record, Feed(replica, tables), save_ms=save_ms)
         self._sink, self._tables = sink, list(tables)
         self._part = 0
         self._trimmed_ms = replica.clock.monotonic_ms()
+        self._pulsed_ms = self._trimmed_ms - PULSE_EVERY_MS
+
+    @property
+    def sink(self) -> Sink:
+        """The engine."""
+        return self._sink
 
     def lag(self) -> Lag:
         return self._feed.lag(self._record.cursor, self._part)
@@ -134,6 +141,7 @@ class Follower(Feeder):
         self.idle = not found.more
         if self.idle:
             self._trim()
+            self._pulse()
         return len(found.changes)
 
     def _page(self, at: Bootstrap) -> int:
@@ -169,6 +177,15 @@ class Follower(Feeder):
             horizon = version_of(self._record.epoch, offset_of(self._feed.oldest()))
             for table in self._tables:
                 self._sink.trim(self._record.epoch, table, horizon)
+
+    def _is_due(self) -> bool:
+        return self._replica.clock.monotonic_ms() - self._pulsed_ms >= PULSE_EVERY_MS
+
+    def _pulse(self) -> None:
+        """Tells the engine now and then that it has everything."""
+        if self._is_due():
+            self._pulsed_ms = self._replica.clock.monotonic_ms()
+            self._sink.pulse(self._record.epoch)
 
     def drive_again(self) -> int:
         """Delivers what the engine has refused once more, as it is now; how many letters are left."""
@@ -206,7 +223,10 @@ def check_rows(
 
 
 def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], None]) -> list[Difference]:
-    """One pass over both sides: every row of the engine, then the file's rows that were not among them."""
+    """One pass over both sides: every row of the engine, then the file's rows that were not among them.
+
+    An engine that is `partial` may have lost rows, as a cache does; what it has must be right.
+    """
     found: list[Difference] = []
     seen: set[int] = set()
     after: bytes | None = None
@@ -218,7 +238,7 @@ def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], No
         seen |= {hash(change.key) for change in page}
         after = page[-1].key
         progress(len(page))
-    last, size = 0, _PAGE
+    last, size = 0, 0 if getattr(sink, "partial", False) else _PAGE
     while size == _PAGE:
         changes, last, _ = feed.page(table, last, epoch=0, most=_PAGE)
         found += [Difference(table.name, change.key, "missing") for change in changes if hash(change.key) not in seen]

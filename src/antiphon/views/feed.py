@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from antiphon.model.errors import LimitExceeded
+from antiphon.model.errors import LimitExceeded, Unavailable
 from antiphon.model.event import Event
 from antiphon.model.table import Table
 from antiphon.views.batch import RowKey
@@ -19,6 +19,10 @@ from antiphon.views.batch import RowKey
 OFFSET_BITS: Final = 40
 EPOCHS_MAX: Final = 1 << 23
 """Versions have 63 bits, of which 23 count epochs: one for each time that a follower starts."""
+
+
+class EngineEmptied(Unavailable):
+    """The engine holds no epoch any more: somebody emptied it. Whoever feeds it begins again."""
 
 
 class OutboxEntry(msgspec.Struct, array_like=True):
@@ -57,6 +61,8 @@ class Change(msgspec.Struct, frozen=True):
     key: bytes
     version: int
     row: Mapping[str, Any] | None
+    author: bytes | None = None
+    """The agent that the row speaks for, where an engine keeps row access."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -109,6 +115,10 @@ class Sink(Fenced, Protocol):
 
     def trim(self, epoch: int, table: Table, version: int) -> int:
         """Removes tombstones older than a version; how many."""
+        ...
+
+    def pulse(self, epoch: int) -> None:
+        """Notes that all that the feeder knew a moment ago is here: readers ask how long ago that was."""
         ...
 
 

@@ -21,7 +21,8 @@ ROWS: Final = "rows"
 def rollup_table(source: Table, rollup: Rollup) -> Table:
     """The table of a rollup: bucket and group as key, exact sums and counts, and the measures."""
     columns = [Column(rollup.bucket, Type.TIMESTAMP, nullable=False)]
-    columns += [Column(name, source.column(name).type, values=source.column(name).values) for name in rollup.group]
+    grouped = [source.column(name) for name in rollup.group]  # rows without one of them are in no bucket
+    columns += [Column(of.name, of.type, nullable=False, values=of.values) for of in grouped]
     columns.append(Column(ROWS, Type.INTEGER, default=0, doc="rows in the bucket"))
     for measure in rollup.measures:
         columns += _columns(source, measure)

@@ -61,7 +61,7 @@ class _Packed(msgspec.Struct, array_like=True):
     author: bytes | None
     places: list[tuple[int, int, int, int] | None]
     names: list[str]
-    scores: dict[str, float]
+    scores: dict[str, int | float]
     floors: dict[bytes, int]
 
 

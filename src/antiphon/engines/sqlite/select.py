@@ -16,10 +16,12 @@ from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.engines.sqlite.tables import SqliteTables, index_name, index_where
 from antiphon.identity.keystore import unwrap, wrap_same
+from antiphon.knowledge.recall import fts_query
 from antiphon.model import limits
 from antiphon.model.declared import GENERATION
 from antiphon.model.errors import InvalidInput, Unavailable, WrongKey
 from antiphon.model.table import Table, below_sql, below_values
+from antiphon.query import near
 from antiphon.query.access import Reader, Seen, seen_by
 from antiphon.query.cursor import raw_of, read
 from antiphon.query.plan import MADE, Plan, Position, Stretch, Term, stretches
@@ -128,7 +130,12 @@ class SqliteSource:
         text = f'FROM "{plan.table.name}" {self._indexed(plan)} WHERE {" AND ".join(terms)}'
         return Sql(text, (*held.values, *seen.values))
 
-    def vectors(self, plan: Plan, reader: Reader, column: str) -> Iterator[tuple[int, bytes]]:
+    def nearest(
+        self, plan: Plan, reader: Reader, column: str, wanted: Sequence[float], *, metric: str, k: int
+    ) -> list[tuple[float, int]]:
+        return near.nearest(self._vectors(plan, reader, column), wanted, metric=metric, k=k)
+
+    def _vectors(self, plan: Plan, reader: Reader, column: str) -> Iterator[tuple[int, bytes]]:
         self._seen(plan.table, reader)
         if not self._tables.exists(plan.table):
             return
@@ -145,12 +152,12 @@ class SqliteSource:
         return {row[0]: self._tables.loaded(table, row) for row in rows(self._file.reader, text, seen.values)}
 
     def match(
-        self, table: Table, query: str, tests: Sequence[Term], reader: Reader, limit: int
+        self, table: Table, text: str, tests: Sequence[Term], reader: Reader, limit: int
     ) -> list[tuple[int, float]]:
         seen, held = self._seen(table, reader, "t."), _all(table, tests, "t.")
         terms = [] if (seen.text, held.text) == ("1", "1") else [seen.text, held.text]
         values = (*seen.values, *held.values)
-        return self._text.match(table, query, terms=terms, values=values, limit=limit)[:limit]
+        return self._text.match(table, fts_query(text), terms=terms, values=values, limit=limit)[:limit]
 
     def values(self, plan: Plan, reader: Reader, column: str, *, limit: int) -> list[Any]:
         self._seen(plan.table, reader)

@@ -1,0 +1,245 @@
+"""Room `engines` (imports all below it): a connection to PostgreSQL: opened, bounded in time, its errors told apart.
+
+The one place where the driver's exceptions become ours. A message names the rule that was broken, never a value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import errors, sql
+
+from antiphon.engines.postgres.ddl import Dialect
+from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
+
+VERSION_MIN: Final = 160_000
+CONNECT_S_MAX: Final = 10
+LOCK_MS_MAX: Final = 5_000
+STATEMENT_MS_MAX: Final = 60_000
+IDLE_IN_TRANSACTION_MS_MAX: Final = 30_000
+SILENCE_S_MAX: Final = 75.0
+"""A server that has said nothing for so long hangs: its connection is cut from this side."""
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+def address_of(url: str) -> str:
+    """Where a URL leads, without user and password: what may be printed."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+
+
+class Server:
+    """A PostgreSQL server and what it can do. One connection, made when it is first needed and again when it was lost.
+
+    Works behind a pooler that hands out a server per transaction: nothing is kept in a session over a transaction's
+    end.
+    """
+
+    def __init__(
+        self, url: str, *, schema: str = "antiphon", writes: bool = True, silence_s_max: float = SILENCE_S_MAX
+    ) -> None:
+        if urlsplit(url).scheme not in ("postgresql", "postgres"):
+            raise InvalidInput("a PostgreSQL server's URL begins with postgresql://")
+        self.url, self.schema = url, schema
+        self._writes = writes
+        self._silence_s = silence_s_max
+        self._session: Session | None = None
+        self._turn = threading.RLock()
+        self._dialect: Dialect | None = None
+        self.version = 0
+        self.lacks: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"Server({address_of(self.url)})"
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server can do. Raises Unavailable before it was reached."""
+        if self._dialect is None:
+            with self.transaction():
+                pass
+        assert self._dialect is not None
+        return self._dialect
+
+    def close(self) -> None:
+        """Ends the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(psycopg.Error):
+                session.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction, undone when what is inside raises. Raises what `translated` makes of the driver's errors."""
+        with self._turn:
+            yield from self._transaction()
+
+    def _transaction(self) -> Iterator[Session]:
+        try:
+            session = self._connected()
+            with _watched(session, self._silence_s), session.transaction():
+                yield session
+        except psycopg.Error as error:
+            lost = self._session is None or self._session.closed or self._session.broken
+            if lost:
+                self.close()
+            raise translated(error, self) from error
+
+    def session(self) -> Session:
+        """The connection itself, in no transaction. Raises Unavailable, InvalidInput."""
+        with self._turn:
+            try:
+                return self._connected()
+            except psycopg.Error as error:
+                raise translated(error, self) from error
+
+    def _connected(self) -> Session:
+        if self._session is not None and not self._session.closed:
+            return self._session
+        session: Session = psycopg.connect(
+            self.url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=CONNECT_S_MAX,
+            application_name="antiphon",
+            keepalives_idle=10,
+            tcp_user_timeout=int(self._silence_s * 1_000),
+        )
+        try:
+            self._look(session)
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+        return session
+
+    def _look(self, session: Session) -> None:
+        self.version = session.info.server_version
+        if self.version < VERSION_MIN:
+            raise InvalidInput(
+                f"PostgreSQL {VERSION_MIN // 10_000} or newer is needed; {address_of(self.url)} is "
+                f"{self.version // 10_000}"
+            )
+        if session.info.parameter_status("server_encoding") != "UTF8":
+            raise InvalidInput(f"the database at {address_of(self.url)} is not encoded in UTF8: make one that is")
+        with _watched(session, self._silence_s):
+            have = {str(row[0]) for row in session.execute("SELECT extname FROM pg_extension")}
+            if self._writes and session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+                raise Unavailable(f"{address_of(self.url)} is a standby, which takes no writes")
+        self._dialect = Dialect(vectors="vector" in have, series="timescaledb" in have, schema=self.schema)
+
+    def extend(self) -> None:
+        """Turns on the extensions that the server holds and this database has not; names those it lacks."""
+        with self.transaction():
+            self.lacks = []
+        for name in ("vector", "timescaledb"):
+            try:
+                with self.transaction() as session:
+                    session.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
+            except Unavailable:
+                raise
+            except AntiphonError:
+                self.lacks.append(name)
+        with self.transaction() as session:
+            self._look(session)
+
+
+@contextlib.contextmanager
+def _watched(session: Session, silence_s: float) -> Iterator[None]:
+    """Cuts the connection when what is inside takes too long: a server that hangs answers no timeout of its own."""
+    cut = threading.Timer(silence_s, _cut, (session.fileno(),))
+    cut.daemon = True
+    cut.start()
+    try:
+        yield
+    finally:
+        cut.cancel()
+
+
+def _cut(descriptor: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=socket.dup(descriptor)) as one:
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def bounds(session: Session) -> None:
+    """Sets this transaction's limits: locks, statements, silence."""
+    session.execute(
+        f"SET LOCAL lock_timeout = {LOCK_MS_MAX}; SET LOCAL statement_timeout = {STATEMENT_MS_MAX}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
+    )
+
+
+def enter(session: Session, role: str) -> None:
+    """Goes on in a role until the transaction ends. Raises Unavailable where there is none yet."""
+    try:
+        session.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+    except errors.InvalidParameterValue as error:
+        raise Unavailable(f"the role {role} is not there: nobody has fed this PostgreSQL yet") from error
+
+
+_WRONG_ADDRESS: Final = ("28", "3D")
+"""Classes of errors that stay until a person mends the URL or the role."""
+_ALTERED: Final = (
+    errors.UndefinedTable, errors.UndefinedColumn, errors.DatatypeMismatch, errors.UndefinedObject,
+    errors.InvalidSchemaName, errors.InvalidColumnReference, errors.InvalidTableDefinition, errors.UndefinedFunction,
+)  # fmt: skip
+
+
+def translated(error: psycopg.Error, server: Server) -> AntiphonError:
+    """Ours for a driver's: Unavailable passes, Rejected is the row's fault, InvalidInput a person's, Corrupt stops."""
+    where, state = address_of(server.url), error.sqlstate or ""
+    said = _rule(error)
+    if state[:2] in _WRONG_ADDRESS or (not state and _is_refused_login(error)):
+        return InvalidInput(f"PostgreSQL at {where} refuses this user, password or database: {said}")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return InvalidInput(f"PostgreSQL at {where}: this user may not do that: {said}")
+    if isinstance(error, errors.DiskFull):
+        return Unavailable(f"PostgreSQL at {where}: the disk is full: {said}")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return Unavailable(f"PostgreSQL at {where} takes no writes now (a standby?): {said}")
+    if isinstance(error, _ALTERED):
+        return Corrupt(
+            f"PostgreSQL at {where}: a table there is not as it was declared ({said}); did someone alter it? "
+            "`antiphon migrate --dry-run` shows the difference"
+        )
+    if state[:2] in ("22", "23") or isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return Rejected(f"PostgreSQL refuses it: {said}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in (
+        "08", "40", "53", "55", "57", "58", "XX",
+    ):  # fmt: skip
+        return Unavailable(f"PostgreSQL at {where}: {said}")
+    return Corrupt(f"PostgreSQL at {where}: {said}")
+
+
+def is_undefined(error: Exception) -> bool:
+    """Whether a table or a column is not there."""
+    return isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName)
+
+
+def _is_refused_login(error: psycopg.Error) -> bool:
+    text = str(error)
+    return "password authentication failed" in text or "no pg_hba.conf entry" in text or "no password supplied" in text
+
+
+def _rule(error: psycopg.Error) -> str:
+    """What was broken, in words that hold no value of a row."""
+    diag = error.diag
+    if diag.sqlstate is None:
+        return " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+    kind = type(error).__name__
+    parts = [f"{kind} ({diag.sqlstate})"]
+    for label, value in (
+        ("constraint", diag.constraint_name), ("table", diag.table_name), ("column", diag.column_name),
+    ):  # fmt: skip
+        if value:
+            parts.append(f"{label} {value}")
+    if diag.sqlstate[:2] not in ("22", "23") and diag.message_primary:
+        parts.append(diag.message_primary)
+    return ", ".join(parts)

@@ -1,0 +1,91 @@
+"""Room `engines` (imports all below it): a connection to Redis or Valkey, and its errors told apart in one place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from antiphon.model.errors import AntiphonError, Conflict, Corrupt, InvalidInput, Rejected, Unavailable
+from antiphon.views.feed import EngineEmptied
+
+ANSWER_S_MAX: Final = 5.0
+VERSION_MIN: Final = (6, 2)
+
+
+def address_of(url: str) -> str:
+    """Where a URL leads, without its password: what may be printed."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
+
+
+def connected(url: str, *, answer_s_max: float = ANSWER_S_MAX) -> redis.Redis:
+    """A client; it connects when it is first asked something. Raises InvalidInput for what is no such URL."""
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise InvalidInput("a Redis server's URL begins with redis:// or rediss://")
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=answer_s_max,
+            socket_connect_timeout=answer_s_max,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 0),  # whoever feeds it backs off, and says so
+        )
+    except ValueError as error:
+        raise InvalidInput(f"this is no Redis URL: {error}") from None
+
+
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Makes the driver's errors inside ours."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise translated(error, url) from error
+
+
+def translated(error: redis.RedisError, url: str) -> AntiphonError:
+    """Unavailable passes, Rejected is this row's fault, InvalidInput a person's, Corrupt stops."""
+    where, said = address_of(url), " ".join(str(error).split())[:200]
+    if isinstance(error, redis.AuthenticationError) or said.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
+        return InvalidInput(f"Redis at {where} refuses this user or password: {said}")
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.BusyLoadingError):
+        return Unavailable(f"Redis at {where}: {said}")
+    if isinstance(error, redis.OutOfMemoryError) or "OOM" in said:
+        return Unavailable(f"Redis at {where} is full and evicts nothing: {said}")
+    if said.startswith(("READONLY", "MISCONF", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS")):
+        return Unavailable(f"Redis at {where}: {said}")
+    if "WRONGTYPE" in said:
+        return Corrupt(f"Redis at {where}: a key there holds something else; is it another's? {said}")
+    if isinstance(error, redis.DataError):
+        return Rejected(f"Redis refuses it: {said}")
+    return Corrupt(f"Redis at {where}: {said}")
+
+
+def taken(said: Any, url: str) -> int:
+    """What a script has done; it says first whether the fence let it. Raises Conflict, EngineEmptied."""
+    kind, number = said[0], int(said[1])
+    if kind == b"EMPTY":
+        raise EngineEmptied(f"Redis at {address_of(url)} was emptied: it is filled again from the beginning")
+    if kind == b"FENCED":
+        raise Conflict(
+            f"this engine is fed under epoch {number} by now: stop feeding it here, or start again to take it over",
+            epoch=number,
+        )
+    return number
+
+
+def look(client: redis.Redis, url: str) -> dict[str, Any]:
+    """What the server says of itself. Raises InvalidInput where it is too old."""
+    with asking(url):
+        info: dict[str, Any] = client.info("server")
+    version = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if version < VERSION_MIN:
+        needed = ".".join(map(str, VERSION_MIN))
+        raise InvalidInput(f"Redis {needed} or newer is needed; {address_of(url)} is {info.get('redis_version')}")
+    return info

@@ -1,0 +1,65 @@
+"""Room `engines` (imports all below it): rows out of Redis, as a place within reach of a read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from antiphon.engines.redis import scripts
+from antiphon.engines.redis.connection import ANSWER_S_MAX, asking, connected
+from antiphon.engines.redis.entries import DIGITS, joined, packed, unpacked
+from antiphon.model.errors import Unavailable
+from antiphon.model.table import Table
+from antiphon.query.access import Reader, seen_by
+from antiphon.query.reach import Found
+
+KEPT_MS: Final = 60_000
+"""How long a row stays that was read from a further place: no feeder may ever write it again."""
+
+
+class RedisRows:
+    """Single rows, under the reader's row access; see `query.reach.Place`. *Cost*: one round trip a row."""
+
+    name: Final = "cache"
+
+    def __init__(
+        self, url: str, declared: Mapping[str, Table], *, prefix: str = "", answer_s_max: float = ANSWER_S_MAX
+    ) -> None:
+        self._url, self._prefix, self._declared = url, prefix, declared
+        self._client = connected(url, answer_s_max=answer_s_max)
+        self._age = self._client.register_script(scripts.AGE)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._client.close()
+
+    def _key(self, table: Table, key: bytes) -> bytes:
+        return f"{self._prefix}row:{table.name}:".encode() + key
+
+    def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
+        with asking(self._url):
+            raw: Any = self._client.get(self._key(table, key))
+        if raw is None or len(raw) <= DIGITS:
+            return None
+        values, author = unpacked(table, raw[DIGITS:])
+        seen = seen_by(reader, table, self._declared)
+        own = not seen.all and author == reader.agent and table.rollup_of is None
+        if not own and not seen.holds(reader.agent, -1, values):
+            return None
+        return Found(values, author)
+
+    def keep(self, table: Table, key: bytes, found: Found) -> None:
+        """Keeps a row of a further place for a minute, unless a feeder has written it, or that it is gone.
+
+        Under version 0: whatever a feeder writes is newer.
+        """
+        image = packed(table, found.values, joined([]), found.author)
+        with asking(self._url):
+            self._client.set(self._key(table, key), b"0" * DIGITS + image, px=KEPT_MS, nx=True)
+
+    def age_ms(self) -> int:
+        with asking(self._url):
+            age: Any = self._age(keys=[f"{self._prefix}antiphon:pulse"])
+        if int(age) < 0:
+            raise Unavailable("nobody has fed this Redis to the end yet")
+        return int(age)

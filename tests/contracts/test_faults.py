@@ -1,0 +1,284 @@
+"""Real servers that die, hang, fill up, are emptied and fail over while a fleet writes: in the end the same rows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon import Agent
+from antiphon.engines.postgres.tables import PostgresTables
+from antiphon.engines.redis.tables import RedisTables
+from antiphon.model.errors import Conflict
+from antiphon.replica.follow import Follower
+from antiphon.views.feed import Change, Sink
+from servers import Postgres, Proxy, Valkey
+from servers.proxy import until
+from tests.unit.views.notes import NOTES_DOMAIN, Changed, Written
+
+pytestmark = pytest.mark.server
+SILENCE_S = 1.5
+
+
+class Writer:
+    """An agent that writes notes, and the follower that feeds an engine from its file."""
+
+    def __init__(self, home: Path) -> None:
+        self.agent = Agent.create("ada", home=home, domains=[NOTES_DOMAIN])
+        self.ids: list[Any] = []
+
+    def write(self, count: int) -> None:
+        with self.agent.batch():
+            self.ids += [self.agent.record("note.written", Written(f"note {n}")).entity for n in range(count)]
+        for entity in self.ids[-count // 10 :]:
+            self.agent.record("note.changed", Changed(colour="red", text="changed"), entity=entity)
+
+    def follow(self, sink: Sink, name: str = "rows") -> Follower:
+        return self.agent.follow(sink, name=name, tables=["notes", "board"], background=True)
+
+
+@pytest.fixture
+def writer(own_home: Path) -> Iterator[Writer]:
+    made = Writer(own_home)
+    yield made
+    made.agent.close()
+
+
+def settled(writer: Writer, follower: Follower, *, within_s: float = 60) -> None:
+    """Waits until everything is delivered; then engine and file agree, row by row."""
+    until(
+        lambda: follower.state == "following" and follower.lag().events == 0 and follower.idle,
+        within_s=within_s,
+        what=f"delivery ({follower.state}: {follower.error})",
+    )
+    assert follower.check() == []
+    assert follower.letters() == []
+
+
+KINDS = ("postgres", "valkey")
+
+
+@contextmanager
+def served(kind: str, **how: Any) -> Iterator[tuple[Any, Proxy, Callable[[], Any]]]:
+    """A server of its own, a proxy before it, and what makes an engine that goes through the proxy."""
+    with Postgres(**how) if kind == "postgres" else Valkey(**how) as server, Proxy(server.port) as proxy:
+        made: list[Any] = []
+
+        def engine() -> Any:
+            url = server.url(port=proxy.port)
+            if kind == "postgres":
+                made.append(PostgresTables(url, silence_s_max=SILENCE_S))
+            else:
+                made.append(RedisTables(url, answer_s_max=SILENCE_S))
+            return made[-1]
+
+        yield server, proxy, engine
+        for one in made:
+            one.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_killed_in_the_middle_and_started_again_has_every_row(kind: str, writer: Writer) -> None:
+    with served(kind) as (server, _, engine):
+        writer.write(2_000)
+        follower = writer.follow(engine())
+        for _ in range(3):
+            until(lambda: follower.delivered > 0, what="the first rows")
+            server.kill()
+            writer.write(300)
+            until(lambda: follower.state == "retrying", what="noticing")
+            server.start()
+        settled(writer, follower)
+        follower.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connections_cut_again_and_again(kind: str, writer: Writer) -> None:
+    with served(kind) as (_, proxy, engine):
+        writer.write(3_000)
+        proxy.cut_after = 200_000
+        follower = writer.follow(engine())
+        time.sleep(2)
+        writer.write(500)
+        assert proxy.connections > 1
+        proxy.cut_after = None
+        settled(writer, follower)
+        follower.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_hangs_costs_the_writer_nothing_and_is_noticed(kind: str, writer: Writer) -> None:
+    with served(kind) as (server, _, engine):
+        writer.write(100)
+        follower = writer.follow(engine())
+        settled(writer, follower)
+        server.hang()
+        try:
+            began = time.monotonic()
+            writer.write(200)
+            assert time.monotonic() - began < 10, "a write waited for the engine"
+            until(lambda: follower.state == "retrying", what="noticing")
+        finally:
+            server.wake()
+        settled(writer, follower)
+        follower.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_two_feeders_the_later_one_feeds(kind: str, writer: Writer) -> None:
+    with served(kind) as (_, _, engine):
+        writer.write(200)
+        first = writer.follow(engine())
+        settled(writer, first)
+        second = writer.follow(engine(), name="taking over")
+        settled(writer, second)
+        writer.write(50)
+        until(lambda: first.state == "fenced", what="the fence")
+        with pytest.raises(Conflict):
+            first.step()
+        settled(writer, second)
+        first.close()
+        second.close()
+
+
+def test_a_valkey_that_is_emptied_fills_again(writer: Writer) -> None:
+    with served("valkey") as (server, _, engine):
+        import redis
+
+        writer.write(500)
+        follower = writer.follow(engine())
+        settled(writer, follower)
+        client = redis.Redis.from_url(server.url())
+        client.flushall()
+        writer.write(10)
+        settled(writer, follower)
+        notes = writer.agent.replica.registry.table("notes")
+        assert len(engine_rows(follower, notes)) == len(writer.ids)
+        client.close()
+        follower.close()
+
+
+def engine_rows(follower: Follower, table: Any) -> list[Change]:
+    return follower._sink.rows(table, after=None, limit=100_000)
+
+
+def test_a_valkey_that_evicts_keeps_no_wrong_row(writer: Writer) -> None:
+    with served("valkey", memory_bytes_max=3 << 20, append_only=False) as (_, _, engine):
+        writer.write(8_000)
+        follower = writer.follow(engine())
+        until(lambda: follower.state == "following" and follower.lag().events == 0, what="delivery")
+        writer.write(200)
+        settled(writer, follower)
+        notes = writer.agent.replica.registry.table("notes")
+        assert len(engine_rows(follower, notes)) < len(writer.ids), "nothing was evicted"
+        follower.close()
+
+
+def test_postgres_fails_over_to_its_standby(writer: Writer) -> None:
+    with served("postgres") as (primary, proxy, engine):
+        writer.write(500)
+        follower = writer.follow(engine())
+        settled(writer, follower)
+        standby = primary.standby()
+        try:
+            writer.write(300)
+            primary.kill()
+            standby.promote()
+            proxy.retarget(standby.port)
+            writer.write(300)
+            settled(writer, follower)
+        finally:
+            standby.remove()
+        follower.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_under_postgres_passes_when_there_is_room_again(writer: Writer) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="antiphon-small-", dir="/var/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", folder], check=True)
+    filler = folder / "filler"
+    try:
+        with served("postgres", folder=folder) as (_, _, engine):
+            writer.write(100)
+            follower = writer.follow(engine())
+            settled(writer, follower)
+            with filler.open("wb") as out:
+                try:
+                    while True:
+                        out.write(bytes(1 << 16))
+                        out.flush()
+                except OSError:
+                    pass
+            writer.write(3_000)
+            until(lambda: follower.state == "retrying", what="noticing")
+            assert "disk is full" in follower.error or "No space" in follower.error or follower.error
+            filler.unlink()
+            settled(writer, follower)
+            follower.close()
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forgotten_words_are_nowhere_in_the_engine(kind: str, writer: Writer) -> None:
+    with served(kind) as (server, _, engine):
+        writer.write(50)
+        secret = writer.agent.record("note.written", Written("the word xylophonic")).entity
+        follower = writer.follow(engine())
+        settled(writer, follower)
+        assert "xylophonic" in everything(kind, server)
+        writer.agent.forget(entity=secret)
+        settled(writer, follower)
+        assert "xylophonic" not in everything(kind, server)
+        follower.close()
+
+
+def everything(kind: str, server: Any) -> str:
+    """What a server would tell anybody who may read all of it."""
+    if kind == "postgres":
+        return str(server.dump())
+    import redis
+
+    client = redis.Redis.from_url(server.url())
+    found = []
+    for name in client.scan_iter(count=1_000):
+        kind_of = client.type(name)
+        if kind_of == b"string":
+            found.append(client.get(name))
+        elif kind_of == b"hash":
+            found.append(client.hgetall(name))
+        elif kind_of == b"list":
+            found.append(client.lrange(name, 0, -1))
+        else:
+            found.append(client.zrange(name, 0, -1))
+    client.close()
+    return repr(found)
+
+
+def test_writers_go_on_while_two_engines_follow(writer: Writer) -> None:
+    with served("postgres") as (_, _, relational), served("valkey") as (_, _, cache):
+        followers = [writer.follow(relational(), "relational"), writer.follow(cache(), "cache")]
+        done = threading.Event()
+
+        def write() -> None:
+            for _ in range(10):
+                writer.write(100)
+            done.set()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join(60)
+        assert done.is_set()
+        for follower in followers:
+            settled(writer, follower)
+            follower.close()
