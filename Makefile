@@ -15,10 +15,10 @@ LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check format sim engines bench lock clean
+.PHONY: help setup demo demo-region test test-slow check format sim engines bench lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## make .venv with the pinned requirements and this project
 
@@ -38,6 +38,10 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## what Antiphon does, on a quarter of a million real messages
 	@$(BIN)/antiphon demo $(ARGS)
+
+demo-region: $(READY) ## real PostgreSQL and Valkey behind some of them: killed, caught up, forgotten, equal
+	@$(BIN)/python -m servers
+	@$(BIN)/python -m servers.region $(ARGS)
 
 test: $(READY) ## all tests but the slow ones (ARGS="-k name" goes to pytest)
 	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server" $(ARGS)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import time
 
-from servers import ServerMissing, postgres, valkey
+from servers import ServerMissing, pgbouncer, postgres, valkey
 from servers.cache import home
 
 
 def main() -> int:
     """Exit status 1, with what to do, where a server cannot be had."""
-    for name, install in (("PostgreSQL", postgres.install), ("Valkey", valkey.program)):
+    for name, install in (
+        ("PostgreSQL", postgres.install),
+        ("pgbouncer", pgbouncer.install),
+        ("Valkey", valkey.program),
+    ):
         began = time.monotonic()
         print(f"{name}: installing below {home()} where it is not there yet …", flush=True)
         try:

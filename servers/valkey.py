@@ -29,17 +29,25 @@ def program() -> Path:
 class Valkey:
     """One server; what it keeps survives `stop` and `start`, and `kill` too but for its last second.
 
-    `memory_bytes_max` makes it evict the least recently used, as a full cache does.
+    `memory_bytes_max` makes it evict the least recently used, as a full cache does; `slots` (first, last) makes it a
+    node of a cluster that has these.
     """
 
-    def __init__(self, folder: Path | None = None, *, memory_bytes_max: int = 0, append_only: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        memory_bytes_max: int = 0,
+        append_only: bool = True,
+        slots: tuple[int, int] | None = None,
+    ) -> None:
         self._made = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="antiphon-valkey-", dir="/var/tmp"))
         self.folder.chmod(0o711)
         hand_over(self.folder)
         self.port = free_port()
         self._installed = self.folder / "valkey-server"
-        self._memory, self._append = memory_bytes_max, append_only
+        self._memory, self._append, self._slots = memory_bytes_max, append_only, slots
         self._process = Process(self._command(), log=self.folder / "log", ready=self._answers)
 
     def _command(self) -> list[str]:
@@ -47,19 +55,28 @@ class Valkey:
         words += ["--requirepass", PASSWORD, "--save", "", "--appendonly", "yes" if self._append else "no"]
         if self._memory:
             words += ["--maxmemory", str(self._memory), "--maxmemory-policy", "allkeys-lru"]
+        if self._slots is not None:
+            words += ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
         return words
 
-    def _answers(self) -> bool:
+    def _asked(self, command: str, wanted: bytes) -> bool:
+        """Whether it answers a command with this somewhere."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as asked:
                 asked.settimeout(1)
-                asked.sendall(f"AUTH {PASSWORD}\r\nPING\r\n".encode())
+                asked.sendall(f"AUTH {PASSWORD}\r\n{command}\r\n".encode())
                 said = b""
-                while b"PONG" not in said and len(said) < 200:
-                    said += asked.recv(100) or b" " * 200
-                return b"PONG" in said
+                while wanted not in said and len(said) < 2_000:
+                    said += asked.recv(1_000) or b" " * 2_000
+                return wanted in said
         except OSError:
             return False
+
+    def _answers(self) -> bool:
+        if self._slots is None:
+            return self._asked("PING", b"PONG")
+        self._asked(f"CLUSTER ADDSLOTSRANGE {self._slots[0]} {self._slots[1]}", b"+OK\r\n+OK")
+        return self._asked("CLUSTER INFO", b"cluster_state:ok")
 
     def start(self) -> Valkey:
         """Starts it. The program is copied first: root's packages may lie where nobody else may look."""

@@ -16,7 +16,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from antiphon.home import BUILT_IN  # noqa: E402
+from antiphon.domains import BUILT_IN  # noqa: E402
 from antiphon.model.printed import facts_of, notes_of, type_text  # noqa: E402
 from antiphon.model.table import Table  # noqa: E402
 from antiphon.views.domain import Domain, Kind, Registry  # noqa: E402

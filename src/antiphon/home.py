@@ -24,11 +24,7 @@ from typing import Any, Final
 import msgspec
 import platformdirs
 
-from antiphon.domains.items import ITEMS
-from antiphon.domains.memory import MEMORY
-from antiphon.domains.network import NETWORK
-from antiphon.domains.tasks import TASKS
-from antiphon.domains.wisdom import WISDOM
+from antiphon.domains import BUILT_IN
 from antiphon.engines.configured import configured
 from antiphon.engines.homefiles import make_folder, new_ring, unlock, write_private
 from antiphon.engines.homefiles import wipe as _wipe
@@ -50,8 +46,6 @@ from antiphon.world.entropy import SystemEntropy
 from antiphon.world.host import exclusive
 
 SUFFIX: Final = ".antiphon"
-BUILT_IN: Final = (MEMORY, ITEMS, NETWORK, TASKS, WISDOM)
-"""The domains that every home knows."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PRINCIPAL_KEY: Final = "principal"
 _LOCK: Final = "making.lock"
@@ -412,7 +406,13 @@ class Home:
 
     def _log_for(self, named: str, replica: Replica) -> bytes:
         if named not in self.names():
-            return parse_id(named)
+            try:
+                return parse_id(named)
+            except InvalidInput:
+                known = ", ".join(self.names()[:12]) or "none yet"
+                raise InvalidInput(
+                    f"there is no agent {named[:80]!r} in {self.folder} (known: {known}), nor is that a log's id"
+                ) from None
         with self.open_agent(named)[0] as other:
             head = max(other.heads_of(single_record(other).agent), key=lambda one: (one.role == LogRole.OWN, one.no))
             homes.take_in(other, head.id, replica)  # what it has decided since would be void

@@ -21,3 +21,10 @@ def valkey() -> Iterator[Valkey]:
     """A Valkey server."""
     with Valkey() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Valkey]:
+    """A Valkey that is the only node of a cluster."""
+    with Valkey(slots=(0, 16_383)) as server:
+        yield server

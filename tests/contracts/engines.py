@@ -35,10 +35,10 @@ def engine(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
         made = PostgresTables(request.getfixturevalue("postgres").url(), schema=f"s{number}")
         yield made
         made.close()
-    elif name == "valkey":
+    elif name in ("valkey", "cluster"):
         from antiphon.engines.redis.tables import RedisTables
 
-        cache = RedisTables(request.getfixturevalue("valkey").url(), prefix=f"{{{number}}}:")
+        cache = RedisTables(request.getfixturevalue(name).url(), prefix=f"{{{number}}}:")
         yield cache
         cache.close()
     else:
@@ -50,10 +50,10 @@ def carrier(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """An empty engine of events of this name."""
     if name == "memory":
         yield MemoryTopics()
-    elif name == "valkey":
+    elif name in ("valkey", "cluster"):
         from antiphon.engines.redis.live import RedisTopics
 
-        made = RedisTopics(request.getfixturevalue("valkey").url(), prefix=f"{{{next(_numbers)}}}:")
+        made = RedisTopics(request.getfixturevalue(name).url(), prefix=f"{{{next(_numbers)}}}:")
         yield made
         made.close()
     else:

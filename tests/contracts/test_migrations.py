@@ -12,9 +12,9 @@ import msgspec
 import psycopg
 import pytest
 
+from antiphon.domains import BUILT_IN
 from antiphon.engines.postgres.migrating import Migration, forgotten
 from antiphon.engines.postgres.tables import PostgresTables
-from antiphon.home import BUILT_IN
 from antiphon.model.errors import Conflict, InvalidInput, Unavailable
 from antiphon.model.places import Places, Relational
 from antiphon.model.table import Check, Column, Index, Table, Type

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from antiphon.domains import BUILT_IN
 from antiphon.engines.postgres.access import role_name
 from antiphon.engines.postgres.tables import PostgresTables
-from antiphon.home import BUILT_IN
 from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Table, Type
 from antiphon.model.values import key_of

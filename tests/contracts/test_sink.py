@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
+from antiphon.domains import BUILT_IN
 from antiphon.engines.memory import MemoryTopics
-from antiphon.home import BUILT_IN
 from antiphon.model.errors import Conflict
 from antiphon.model.event import Event, Header, Scope
 from antiphon.model.table import Column, Table, Type
@@ -42,8 +42,13 @@ ROWS = (
     "sealed",
     pytest.param("postgres", marks=pytest.mark.server),
     pytest.param("valkey", marks=pytest.mark.server),
+    pytest.param("cluster", marks=pytest.mark.server),
 )
-EVENTS = ("memory", pytest.param("valkey", marks=pytest.mark.server))
+EVENTS = (
+    "memory",
+    pytest.param("valkey", marks=pytest.mark.server),
+    pytest.param("cluster", marks=pytest.mark.server),
+)
 
 
 @pytest.fixture(params=ROWS)

@@ -241,6 +241,21 @@ def test_colours_on_a_terminal_plain_text_in_a_pipe() -> None:
     assert re.match(r"1  20\d\d-\d\d-\d\d \d\d:\d\d  memory.remembered  word word .*…$", lines[2].rstrip()), lines
 
 
+def test_a_table_that_does_not_fit_is_shown_row_by_row() -> None:
+    run("init", "ada")
+    for text in ("tea " * 9, "rain " * 40):
+        run("remember", text)
+    lines = [line.rstrip() for line in on_terminal("rows", "memories", NO_COLOR="1").splitlines()]
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    assert all(len(line) <= 100 for line in plain), plain
+    named = [re.split(r"  +", line) for line in plain]
+    assert [line[0] for line in named] == [*(first := [line[0] for line in named[: named.index([""])]]), "", *first]
+    told = dict(line for line in named if line != [""])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:.]+Z", told["timestamp"]), "times are written for people"
+    assert told["content"].endswith("…")
+    assert "\t" in run("rows", "memories").stdout
+
+
 def test_a_terminal_says_what_log_left_out() -> None:
     from antiphon import Agent
     from antiphon.serve.langgraph import AntiphonStore

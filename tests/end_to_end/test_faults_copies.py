@@ -6,13 +6,15 @@ itself, at its first write; everything else goes on with its log; no log ever ho
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from antiphon import Agent
+from antiphon import Agent, Conflict, InvalidInput
+from antiphon.domains.tasks import Tasks
 from antiphon.home import Home
 from antiphon.identity.validity import Standing
 from antiphon.log.store import LogRole
@@ -69,6 +71,31 @@ def test_the_same_folder_goes_on(own_home: Path) -> None:
         with Agent.open("ada", home=own_home / "home") as agent:
             agent.remember("again")
             assert agent.log_id == log
+
+
+def test_what_was_refused_last_makes_no_copy(own_home: Path) -> None:
+    home = own_home / "home"
+    log = _make(home)
+    for _ in range(2):
+        with Agent.open("ada", home=home) as agent:
+            assert agent.log_id == log
+            with pytest.raises(InvalidInput, match="would change nothing"):
+                agent.record("insight.shared", {"content": "The mill floods"})
+    with Agent.open("ada", home=home) as agent:
+        tasks = Tasks(agent)
+        task = tasks.create("Survey the harbour")
+        tasks.claim(task.entity)
+        with pytest.raises(Conflict):
+            tasks.claim(task.entity)
+    with Agent.open("ada", home=home) as agent:
+        assert agent.log_id == log
+        assert [one.here for one in agent.homes()] == [True], "a home decides on, whatever it refused last"
+        with contextlib.suppress(ZeroDivisionError), agent.together():
+            agent.remember("never stored")
+            _ = 1 // 0
+        mark, stored = agent.replica.mark(), agent.replica.stored_state().events
+        assert mark is not None
+        assert mark.events == stored, "a process killed now leaves a mark that is not ahead"
 
 
 def test_a_moved_folder_goes_on(own_home: Path) -> None:

@@ -29,9 +29,10 @@ from antiphon.home import Home
 from antiphon.log import kinds
 from antiphon.model import limits
 from antiphon.model.event import Draft, Role, Scope, encode_body
-from antiphon.model.table import READ_ALL, Merge, role
-from antiphon.model.text import event_text, id_text, parse_id
+from antiphon.model.table import ANYONE, READ_ALL, Merge, role
+from antiphon.model.text import event_text, id_text, parse_entity, parse_id
 from antiphon.replica.commit import Batch
+from antiphon.replica.grants import CEILINGS_CITED_MAX
 from antiphon.replica.homes import hear_homes, take_in, take_in_all
 from antiphon.replica.recovery import read_recovery_key
 from antiphon.views.domain import DeleteRow
@@ -57,6 +58,12 @@ class Edited(msgspec.Struct):
 
 
 class Starred(msgspec.Struct):
+    star: str
+    love: int
+
+
+class Praised(msgspec.Struct):
+    song: bytes
     star: str
     love: int
 
@@ -203,6 +210,47 @@ def test_agents_with_principals_of_their_own_are_told_apart(tmp_path: Path) -> N
                 alarm(who, about)
         alarm(cyd, cyd, 1)
         assert sorted(levels(ada)) == [1, 3]
+
+
+def test_ceilings_that_others_grant_do_not_crowd_out_the_one_that_counts(tmp_path: Path) -> None:
+    """Whoever likes may grant Bob a ceiling; for Ada's song that of her principal counts, and it is what he cites."""
+    songs = Table(
+        "songs", "id",
+        (Column("id", Type.ID, nullable=False), Column("love", Type.INTEGER, default=0),
+         Column("star", Type.TEXT, merge=Merge.HIGHEST, by="love")),
+        writers=ANYONE, shared=True, access=READ_ALL,
+    )  # fmt: skip
+    praised = UpdateRow(songs, {"id": "song"}, star="star", love="love")
+    said = {"song.sung": (AssertRow(songs),), "song.praised": (praised,)}
+    domain = Domain("songs", (Kind("song.sung", Posted), Kind("song.praised", Praised)), (songs,), said)
+    strangers = [f"stranger_{at}" for at in range(CEILINGS_CITED_MAX + 1)]
+    with Fleet.create(tmp_path / "fleet", domains=[domain]) as fleet:
+        fleet.add_all(["ada", "bob", *strangers], own_principals=True)
+        ada, bob = fleet.agent("ada"), fleet.agent("bob")
+        mine = fleet.grant("bob", "critic", ceiling=90, by="ada")
+        for name in strangers:
+            fleet.grant("bob", "critic", ceiling=10**9, by=name)
+        song = parse_entity(say(ada, "song.sung", {"text": "x"}).entity)
+        for many in (1, 9):  # with a tip beside the row, too
+            for at in range(many):
+                say(ada, "song.praised", {"song": song, "star": f"ada {at}", "love": 50})
+            made = say(bob, "song.praised", {"song": song, "star": "bob", "love": 80})
+            (ref,) = bob.event(made.event).header.refs or ()
+            assert event_text(ref.log, ref.seq) == mine.id
+        assert [row["star"] for row in ada.table("songs").every()] == ["bob"]
+
+
+def test_a_grant_is_withdrawn_from_logs_of_its_agent_alone(own_home: Path) -> None:
+    with Agent.create("ada", domains=[WATCH]) as ada, Agent.create("bob", domains=[WATCH]) as bob:
+        home = Home.open(domains=[WATCH])
+        grant = home.grant("bob", "monitor")
+        alarm(bob, ada)
+        for log in (ada.log_id, bob.record_of_agent.principal_log):
+            with pytest.raises(InvalidInput, match="is no log of"):
+                home.withdraw(grant.id, sizes={log: 1})
+        assert (levels(bob), home.grants()) == ([3], [grant])
+        assert home.withdraw(grant.id, sizes={bytes(32): 1, bob.log_id: 9}).ended is not None
+        home.close()
 
 
 def test_between_homes_whoever_hears_late_comes_to_the_same_rows(tmp_path: Path) -> None:

@@ -258,8 +258,8 @@ def test_spellings_of_a_name_are_one_person(ada: Agent) -> None:
 
 def _older(monkeypatch: pytest.MonkeyPatch) -> None:
     """What names were in the first version: a pseudonym for every spelling."""
+    from antiphon.domains import BUILT_IN
     from antiphon.domains.memory import MEMORY, declare
-    from antiphon.home import BUILT_IN
 
     def name(event: Event, body: Any) -> Iterator[Write]:
         yield Write("people", event.entity or b"", Op.ASSERT, {"id": event.entity, "label": body.label})

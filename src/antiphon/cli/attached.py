@@ -18,6 +18,11 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 def engines_of(home: Path) -> dict[str, str]:
     """URL by name; what stands in `${…}` comes from the environment. Raises InvalidInput, naming the file."""
+    return {name: _filled(url, home / FILE) for name, url in named_in(home).items()}
+
+
+def named_in(home: Path) -> dict[str, str]:
+    """URL by name as they stand in the file. Raises InvalidInput, naming the file."""
     file = home / FILE
     if not file.exists():
         return {}
@@ -28,7 +33,7 @@ def engines_of(home: Path) -> dict[str, str]:
     found = said.get("engines", {})
     if not isinstance(found, dict) or not all(isinstance(url, str) for url in found.values()):
         raise InvalidInput(f'{file}: [engines] holds lines of the form name = "postgresql://…"')
-    return {name: _filled(url, file) for name, url in found.items()}
+    return found
 
 
 def engine_named(home: Path, name: str) -> str:
@@ -46,9 +51,10 @@ def attach(home: Path, name: str, url: str) -> Path:
         raise InvalidInput("an engine's name has small letters, digits, - and _, and begins with a letter")
     if '"' in url or "\\" in url or not url.isprintable():
         raise InvalidInput("a URL holds no quotes, backslashes or control characters: write them as %22, %5C, …")
-    if name in engines_of(home):
+    if name in named_in(home):
         raise InvalidInput(f"{home / FILE} has an engine {name!r} already: change it there")
-    engine_at(_filled(url, home / FILE)).close()
+    if os.environ.keys() >= set(_VARIABLE.findall(url)) or not url.startswith("$"):  # a secret may come later
+        engine_at(_VARIABLE.sub(lambda found: os.environ.get(found[1], "0"), url)).close()
     file = home / FILE
     lines = file.read_text().splitlines() if file.exists() else []
     at = next((n + 1 for n, line in enumerate(lines) if line.strip() == "[engines]"), None)

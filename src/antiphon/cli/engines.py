@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -54,7 +55,7 @@ def engines(session: Session, *, action: str, name: str | None, url: str | None,
             return feed(session, agent, name, once=once)
         standing = {one.name: one for one in agent.followers()}
         if action == "list":
-            return _list(session, list(standing.values()))
+            return _list(session, list(standing.values()), _unfed(session, standing))
         if name is None:
             raise click.UsageError(f"which one? `antiphon engines {action} NAME`")
         if name not in standing:
@@ -63,8 +64,12 @@ def engines(session: Session, *, action: str, name: str | None, url: str | None,
         if action == "letters":
             return _letters(session, agent, name)
         if action == "remove":
+            from antiphon.cli.attached import FILE, named_in
+
             agent.unfollow(name)
             out.say(f"{name} is forgotten; what its engine has stays there", state="ok")
+            if name in named_in(session.place()):
+                out.aside(f"{session.place() / FILE} still names it: take its line out, or `feed` begins anew")
             return 0
         act = _check if action == "check" else _retry
         if sink is not None:
@@ -95,12 +100,25 @@ def _attached(session: Session, agent: Agent, name: str) -> Any:
         raise click.UsageError(f"{error}; one attached in Python is reached by `--sink MODULE:FUNCTION`") from None
 
 
-def _list(session: Session, found: list[Standing]) -> int:
+def _unfed(session: Session, standing: Collection[str]) -> list[str]:
+    """The engines that the home names and nobody has fed yet from this agent's file."""
+    from antiphon.cli.attached import named_in
+
+    return [name for name in named_in(session.place()) if name not in standing]
+
+
+def _list(session: Session, found: list[Standing], unfed: list[str]) -> int:
+    for name in unfed:
+        out.aside(f"{name} is named and not fed yet: `antiphon engines feed {name}`")
     if session.as_json:
         out.emit_list(found)
         return 0
+    if not found and unfed:
+        return 0
     if not found:
-        out.aside("nobody follows: `agent.follow(sink, name=…)` attaches an engine")
+        out.aside(
+            "nobody follows: `antiphon engines add NAME URL` names an engine, `agent.follow(sink, name=…)` attaches one"
+        )
         return 0
     rows = [
         [
@@ -111,7 +129,7 @@ def _list(session: Session, found: list[Standing]) -> int:
     ]  # fmt: skip
     if out.is_terminal():
         titles = ("name", "engine", "state", "behind", "seconds", "refused", "last error")
-        out.table(titles, rows, right=(3, 4, 5))
+        out.table(titles, rows, right=(3, 4, 5), wrap=True)
         return 0
     for row in rows:
         print("\t".join(row))

@@ -49,7 +49,8 @@ def _once(session: Session, followers: list[Follower]) -> int:
                 follower.run(progress=advance)
         except AntiphonError as error:
             failed = 1
-            out.say(f"{follower.name}: {error}", state="bad")
+            said = str(error).removeprefix(f"{follower.name}: ")
+            out.say(f"{follower.name}: {said}", state="wrong")
         else:
             letters = len(follower.letters())
             said = f"; it refused {counted(letters, 'row')}" if letters else ""
@@ -64,22 +65,36 @@ def _on(session: Session, agent: Agent, followers: list[Follower]) -> int:
 
     try:
         if not out.is_terminal() or session.as_json:
-            while True:
+            while not _ended(followers):
                 for line in _standing(followers):
                     if session.as_json:
                         out.emit(line)
                     else:
                         print("\t".join(map(str, line.values())), flush=True)
                 sleep_ms(LINE_MS)
+            return _said(followers)
         from rich.live import Live
 
         out.aside(f"feeding from {agent.name}; ^C ends it, and nothing is lost")
         with Live(console=out.console(), refresh_per_second=4, transient=False) as live:
-            while True:
+            while not _ended(followers):
                 live.update(_screen(followers))
                 sleep_ms(SCREEN_MS)
+            live.update(_screen(followers))
+        return _said(followers)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _ended(followers: list[Follower]) -> bool:
+    """Whether none of them goes on: a person has to do something first."""
+    return all(follower.has_ended for follower in followers)
+
+
+def _said(followers: list[Follower]) -> int:
+    for follower in followers:
+        out.say(f"{follower.name}: {follower.error}", state="wrong")
+    return 1
 
 
 def _standing(followers: list[Follower]) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from antiphon.views.feed import Change
 
 INTERRUPTED: Final = 130
+VALUE_MAX: Final = 60
+"""So many characters of a value are shown on a terminal."""
 
 
 @verb("follow", short_help="Watch the rows of a table change, live.")
@@ -64,7 +66,7 @@ def follow(session: Session, *, table: str, start: str) -> int:
 def _show(table: Table, change: Change, *, as_json: bool) -> None:
     import msgspec
 
-    from antiphon.query.shown import as_plain, as_text
+    from antiphon.query.shown import as_plain, for_people
 
     key, row = key_text(table, change.key), None if change.row is None else as_plain(table, change.row)
     if as_json:
@@ -81,7 +83,7 @@ def _show(table: Table, change: Change, *, as_json: bool) -> None:
     parts: list[str | tuple[str, str]] = [("+ ", "green"), out.one_line(key)]
     for name, value in row.items():
         if value is not None and name not in table.key:
-            parts += [("  " + name + " ", "dim"), out.one_line(as_text(value), most=60)]
+            parts += [("  " + name + " ", "dim"), out.one_line(for_people(table.column(name), value), most=VALUE_MAX)]
     out.console().print(out.styled(*parts), soft_wrap=True)
 
 

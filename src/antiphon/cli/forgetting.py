@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from antiphon.replica.forget import Forgotten
 
 SHOWN_MAX: Final = 8
+PLACE_MAX: Final = 36
 _SIGNS: Final = {"done": "ok", "pending": "note", "cannot": "wrong", "kept": "note", "held": "note"}
 
 
@@ -161,7 +162,7 @@ def _show_done(session: Session, done: Forgotten) -> None:
     out.say(f"{counted(len(done.events), 'event')} forgotten{derived}.", state="ok" if done.complete else "note")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold", max_width=PLACE_MAX)
     grid.add_column(overflow="fold", style="dim")
     for place in done.places:
         sign, colour = out.mark(_SIGNS[place.state])

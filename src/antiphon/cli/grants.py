@@ -12,7 +12,7 @@ from antiphon.cli import show as out
 from antiphon.cli.plugged import own_domains
 from antiphon.cli.session import Session, verb, wrong_use
 from antiphon.model import errors, times
-from antiphon.model.text import parse_id
+from antiphon.model.text import counted, parse_id
 
 if TYPE_CHECKING:
     from antiphon.fleet import Fleet
@@ -130,7 +130,8 @@ def _sizes(accepted: Sequence[str]) -> dict[bytes, int]:
 def _ended(grant: Granted) -> str:
     if not grant.ended:
         return "nothing that cites it counts"
-    return ", ".join(f"{size:,} events of {log} stand" for log, size in grant.ended.items())
+    return ", ".join(f"{counted(size, 'event')} of {log} {'stands' if size == 1 else 'stand'}"
+                     for log, size in grant.ended.items())  # fmt: skip
 
 
 def _list(session: Session, place: Home | Fleet) -> int:

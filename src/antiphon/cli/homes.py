@@ -34,15 +34,15 @@ def requests(session: Session, *, action: str, ids: tuple[str, ...], reason: str
       antiphon requests answer
       antiphon requests refuse LOG/17 --reason "the harbour is closed"
     """
-    if (action == "refuse") != (reason is not None):
-        raise click.UsageError("`--reason` goes with `refuse`, and `refuse` with a reason")
+    if action != "refuse" and reason is not None:
+        raise click.UsageError("`--reason` goes with `refuse`")
+    if action == "refuse" and not (ids and reason is not None):
+        raise click.UsageError("say which, and why: `antiphon requests refuse REQUEST --reason TEXT`")
     if action == "list":
         if ids:
             raise click.UsageError("`antiphon requests` lists all; did you mean `answer` or `refuse`?")
         with session.agent() as agent:
             return _listed(session, agent)
-    if action == "refuse" and not ids:
-        raise click.UsageError("which ones? `antiphon requests refuse REQUEST --reason TEXT`")
     with session.agent(writes=True) as agent:
         made = agent.answer_requests(*ids, refuse=reason)
         shown = [_decision(agent, event) for event in made]

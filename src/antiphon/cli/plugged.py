@@ -25,6 +25,8 @@ def own_domains() -> list[Domain]:
     found = []
     for named in filter(None, (one.strip() for one in given.split(","))):
         module, _, name = named.partition(":")
+        if not (module and name):
+            raise errors.InvalidInput(f"ANTIPHON_DOMAINS: {named} is not of the form module:NAME")
         try:
             domain = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:

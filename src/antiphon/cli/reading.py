@@ -125,6 +125,8 @@ def show(session: Session, *, event: str) -> int:
       antiphon show 12
       antiphon show bafk…/12 --json
     """
+    from antiphon.model.event import Role
+
     with session.agent() as agent:
         found = agent.event(event_id(agent, event))
         shown = described(agent, found)
@@ -136,7 +138,8 @@ def show(session: Session, *, event: str) -> int:
             )
             return 0
         body = shown.pop("body")
-        refs = [f"{ref['role']} {ref['event']}" for ref in shown.pop("refs")]
+        roles = {int(role): role.name.lower() for role in Role}
+        refs = [f"{roles.get(ref['role'], ref['role'])} {ref['event']}" for ref in shown.pop("refs")]
         out.fields(
             [
                 ("event", shown["event"]),

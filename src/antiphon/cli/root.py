@@ -49,7 +49,8 @@ _SECTIONS: Final = {
     "Forget": ("forget",),
     "Look after": (
         "export", "stats", "views", "rejections", "requests", "homes", "grants", "replay", "engines", "migrate",
-        "doctor", "passphrase", "recover", "adopt", "mcp",
+        "doctor", "passphrase", "recover", "adopt",
+        "mcp",
     ),
 }  # fmt: skip
 

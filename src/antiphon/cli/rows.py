@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from antiphon.model.table import Table
     from antiphon.query.plan import Range
 
+VALUE_MAX: Final = 60
+"""So many characters of a value are shown on a terminal."""
 _CONDITION: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|=|>|<)(.*)", re.S)
 _ENDS: Final = {">=": "least", ">": "above", "<=": "most", "<": "under"}
 
@@ -87,7 +89,7 @@ def asked(table: Table, conditions: Sequence[str]) -> tuple[dict[str, Any], Rang
 
 
 def _show(table: Table, plain: list[dict[str, Any]]) -> None:
-    from antiphon.query.shown import as_text
+    from antiphon.query.shown import as_text, for_people
 
     if not out.is_terminal():
         print("\t".join(table.names))
@@ -96,6 +98,7 @@ def _show(table: Table, plain: list[dict[str, Any]]) -> None:
         return
     shown = [name for name in table.names if any(row[name] is not None for row in plain)]
     if plain:
-        out.table(shown, [[out.one_line(as_text(row[name]), most=40) for name in shown] for row in plain])
+        texts = [[for_people(table.column(name), row[name]) for name in shown] for row in plain]
+        out.table(shown, [[out.one_line(text, most=VALUE_MAX) for text in row] for row in texts])
     else:
         out.aside(f"no row of {table.name} answers that")

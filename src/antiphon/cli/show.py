@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from antiphon.model.text import counted
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PATIENCE_S: Final = 2.0
+LAST_MIN: Final = 20
+"""A table's last column has room for so many characters at least."""
 _UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKS: Final = {"ok": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "red")}
 
@@ -110,7 +112,7 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = (), wrap: bool = False
 ) -> None:
     """A table for people. The last column takes the room that is left, on one line (with `wrap` on as many as it
-    needs); all others are shown whole.
+    needs); all others are shown whole. What does not fit on the screen so is shown row by row, a line a column.
     """
     from rich.text import Text
 
@@ -118,7 +120,11 @@ def table(
     lines = [[Text(name, "dim") for name in columns]]
     lines += [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     widths = [max(line[at].cell_len for line in lines) for at in range(len(columns) - 1)]
-    room = max(20, screen.width - sum(widths) - 2 * len(widths))
+    left = screen.width - sum(widths) - 2 * len(widths)
+    if left < min(LAST_MIN, max(line[-1].cell_len for line in lines)):
+        _one_by_one(columns, lines[1:])
+        return
+    room = max(LAST_MIN, left)
     for line in lines:
         shown = Text()
         for at, width in enumerate(widths):
@@ -136,12 +142,19 @@ def table(
         screen.print(shown, soft_wrap=True)
 
 
+def _one_by_one(columns: Sequence[str], lines: Sequence[Sequence[Text]]) -> None:
+    for at, line in enumerate(lines):
+        if at:
+            print()
+        fields(zip(columns, (cell.plain for cell in line), strict=True), indent=0)
+
+
 def mark(state: str) -> tuple[str, str]:
     """The sign of a state, with its colour."""
     return _MARKS[state]
 
 
-def say(text: str, *, state: str | None = None) -> None:
+def say(text: str, *, state: Literal["ok", "note", "wrong"] | None = None) -> None:
     """A line for the person: what happened."""
     if not is_terminal():
         print(text)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from antiphon.model.table import Table
     from antiphon.views.domain import Registry
 
-ENGINES: Final = ("sqlite",)
+ENGINES: Final = ("sqlite", "postgres")
 
 
 @verb("tables", short_help="Show what tables there are, and how they are declared.")
 @click.argument("name", required=False)
-@click.option("--ddl", metavar="ENGINE", help="Print the statements that make it in an engine (sqlite).")
+@click.option("--ddl", metavar="ENGINE", help="Print the statements that make it in an engine (sqlite, postgres).")
 def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
     """Lists every declared table, or shows all that is declared of one: columns, merge rules, writers, readers,
     indexes, rollups, and where else it is kept. Needs no agent.
@@ -28,10 +28,10 @@ def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
     \b
       antiphon tables
       antiphon tables memories
-      antiphon tables memories --ddl sqlite
+      antiphon tables memories --ddl postgres
       antiphon tables --json | jq '.[].name'
     """
-    from antiphon.home import BUILT_IN
+    from antiphon.domains import BUILT_IN
     from antiphon.views.domain import Registry
 
     own = own_domains()
@@ -40,7 +40,7 @@ def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
         raise errors.InvalidInput(f"no engine here speaks {out.one_line(ddl)} yet; there are {', '.join(ENGINES)}")
     chosen = list(registry.tables.values()) if name is None else [registry.table(name)]
     if ddl is not None:
-        _print_ddl(chosen, as_json=session.as_json)
+        _print_ddl({table.name: _ddl(registry, table, ddl) for table in chosen}, as_json=session.as_json)
     elif session.as_json:
         found = [_as_json(registry, table) for table in chosen]
         out.emit(found if name is None else found[0])
@@ -51,14 +51,31 @@ def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
     return 0
 
 
-def _print_ddl(chosen: list[Table], *, as_json: bool) -> None:
-    from antiphon.engines.sqlite.tables import ddl
+def _ddl(registry: Registry, table: Table, engine: str) -> list[str]:
+    """The statements that make a table, with everything that belongs to it; a full server's, where servers differ."""
+    if engine == "sqlite":
+        from antiphon.engines.sqlite.tables import ddl
 
+        return list(ddl(table))
+    from antiphon.engines.postgres import access
+    from antiphon.engines.postgres import ddl as postgres
+    from antiphon.engines.sealing import sealed_table
+
+    sealed, dialect = sealed_table(table), postgres.Dialect()
+    made = [*postgres.table_sql(sealed, dialect), *postgres.hypertable_sql(sealed, dialect)]
+    return [
+        *made,
+        *postgres.indexes_sql(sealed, dialect),
+        *access.policies_sql(sealed, registry.tables, dialect.schema),
+    ]
+
+
+def _print_ddl(found: dict[str, list[str]], *, as_json: bool) -> None:
     if as_json:
-        out.emit({table.name: ddl(table) for table in chosen})
+        out.emit(found)
         return
-    for table in chosen:
-        for statement in ddl(table):
+    for statements in found.values():
+        for statement in statements:
             print(f"{statement};")
 
 

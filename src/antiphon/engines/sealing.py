@@ -30,7 +30,7 @@ from antiphon.query.access import Reader
 from antiphon.query.plan import Path, Plan, Position, Term
 from antiphon.query.reach import Found, Place
 from antiphon.query.source import Part, Source
-from antiphon.views.feed import Change, Sink
+from antiphon.views.feed import Change, Retiring, Sink
 from antiphon.views.store import StoredRow
 from antiphon.world.entropy import Entropy
 
@@ -70,7 +70,7 @@ class Seals:
         """The table as engines see it; itself where it holds no personal data."""
         known = self._tables.get(table.name)
         if known is None or known[0] is not table:
-            known = self._tables[table.name] = table, _sealed(table)
+            known = self._tables[table.name] = table, sealed_table(table)
         return known[1]
 
     def seal(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,8 @@ def _bound(table: Table, column: Column, row: Mapping[str, Any]) -> bytes:
     return _TAG + b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 
-def _sealed(table: Table) -> Table:
+def sealed_table(table: Table) -> Table:
+    """A table as engines see it; itself where it holds no personal data."""
     personal = {column.name: column for column in _personal(table)}
     if not personal:
         return table
@@ -226,6 +227,16 @@ class SealedSink:
     def pulse(self, epoch: int) -> None:
         self._sink.pulse(epoch)
 
+    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+        """See `Retiring`; nothing where the engine drops nothing."""
+        if not isinstance(self._sink, Retiring):
+            return 0
+        return self._sink.retire(epoch, [self._seals.table(table) for table in tables])
+
+    def horizon(self, table: Table) -> int | None:
+        """See `Retiring`."""
+        return self._sink.horizon(self._seals.table(table)) if isinstance(self._sink, Retiring) else None
+
 
 class SealedSource:
     """Typed reads from an engine that never sees personal data; see `Source` for the promises."""
@@ -308,13 +319,10 @@ class SealedPlace:
         found = self._place.find(sealed, key, reader)
         if found is None or sealed is table:
             return found
-        return Found(self._seals.open(table, found.values), found.author)
+        return msgspec.structs.replace(found, values=self._seals.open(table, found.values))
 
     def keep(self, table: Table, key: bytes, found: Found) -> None:
         sealed = self._seals.table(table)
         if sealed is not table:
-            found = Found(self._seals.seal(table, found.values), found.author)
+            found = msgspec.structs.replace(found, values=self._seals.seal(table, found.values))
         self._place.keep(sealed, key, found)
-
-    def age_ms(self) -> int:
-        return self._place.age_ms()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from antiphon.engines.sealing import SealedSink, Seals
 from antiphon.identity.keystore import KeyStore
@@ -25,7 +25,8 @@ def engine_at(url: str) -> Any:
             return PostgresTables(url)
         from antiphon.engines.redis.tables import RedisTables
 
-        return RedisTables(url)
+        bare, prefix = _prefixed(url)
+        return RedisTables(bare, prefix=prefix)
     except ModuleNotFoundError as error:
         raise Unavailable(
             f"the driver {error.name!r} is not installed: pip install 'antiphon[{kind}]'", driver=error.name
@@ -50,8 +51,19 @@ def _has_place(kind: str, table: Table) -> bool:
     return bool(places.caches)
 
 
+def _prefixed(url: str) -> tuple[str, str]:
+    """A Redis URL without `prefix=…`, and what that says: what all keys begin with, a hash tag in a cluster."""
+    parts = urlsplit(url)
+    said = parse_qsl(parts.query, keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in said if name != "prefix"])
+    return parts._replace(query=rest).geturl(), dict(said).get("prefix", "")
+
+
 def _kind(url: str) -> str:
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise InvalidInput("this is no URL: its host is not one") from None
     if scheme not in SCHEMES:
         raise InvalidInput(f"{scheme or 'this'}:// is no engine that is here; there are {_listed(SCHEMES)}")
     return "redis" if scheme.startswith("redis") else "postgres"

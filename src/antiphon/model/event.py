@@ -221,7 +221,7 @@ def header_fault(header: Header) -> str | None:
     if header.entity is not None and len(header.entity) != 16:
         return "an entity id that is not 16 bytes"
     if header.scope not in (0, 1, 2):
-        return f"an unknown scope {header.scope}"
+        return f"an unknown scope {header.scope!r:.40}: there are Scope.PRIVATE, CIRCLE, PUBLIC (antiphon.model.event)"
     if (header.circle is not None) != (header.scope == Scope.CIRCLE):
         return "a circle without its scope, or the reverse"
     if header.circle is not None and len(header.circle) != 16:

@@ -64,7 +64,7 @@ larger ones wait for `antiphon doctor`."""
 JSON_BYTES_MAX: Final = 65_536
 JSON_DEPTH_MAX: Final = 32
 ITEMS_MAX: Final = 4_096
-"""Items of a list, a set or a map in one column."""
+"""Items of a list, a set or a map in one column; of a set that many add to, the first in the order of sets stay."""
 
 KEY_BYTES_MAX: Final = 1_024
 """Of a row's key, encoded."""

@@ -169,7 +169,9 @@ def _date(column: Column, value: Any) -> date:
 
 def _bytes(column: Column, value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError("it is no bytes")
+        hint = {Type.AGENT: "parse_id", Type.LOG: "parse_id", Type.ID: "parse_entity", Type.PERSON: "parse_entity"}
+        made = f": antiphon.model.text.{hint[column.type]} makes them of text" if column.type in hint else ""
+        raise TypeError(f"it is no bytes{made}")
     width = _WIDTHS.get(column.type)
     if width is not None and len(value) != width:
         raise ValueError(f"it has {len(value)} bytes, not {width}")

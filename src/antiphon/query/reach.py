@@ -32,23 +32,22 @@ class Place(Protocol):
     name: str
 
     def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
-        """The row, if it is there and this agent may read it."""
+        """The row, if it is there and this agent may read it, and how old it may be by the place's own clock."""
         ...
 
     def keep(self, table: Table, key: bytes, found: Found) -> None:
         """Takes a row that a further place had, for as long as it may be stale; places that keep none do nothing."""
         ...
 
-    def age_ms(self) -> int:
-        """How long ago all that its feeder knew was here, by the place's own clock."""
-        ...
-
 
 class Found(msgspec.Struct, frozen=True):
-    """A row in a shared place: its columns, and the agent that it speaks for."""
+    """A row in a shared place: its columns, the agent that it speaks for, and how long ago all that the place's feeder
+    knew was there.
+    """
 
     values: dict[str, Any]
     author: bytes | None
+    age_ms: int = 0
 
 
 class PlaceStats(msgspec.Struct):
@@ -103,17 +102,16 @@ class Reach:
             if answer is None:
                 continue
             for nearer in self._places[:at]:
-                self._kept(nearer, declared, raw, answer[0])
-            return Row(answer[0].values, n=0, log=-1, seq=-1, stale_ms_max=answer[1], source=place.name)
+                self._kept(nearer, declared, raw, answer)
+            return Row(answer.values, n=0, log=-1, seq=-1, stale_ms_max=answer.age_ms, source=place.name)
         return None
 
-    def _ask(self, place: Place, table: Table, key: bytes, reader: Reader) -> tuple[Found, int] | None:
+    def _ask(self, place: Place, table: Table, key: bytes, reader: Reader) -> Found | None:
         stats = self.stats[place.name]
         if self._clock.monotonic_ms() < self._resting.get(place.name, (0.0, 0.0))[0]:
             return None
         try:
             found = place.find(table, key, reader)
-            age_ms = place.age_ms() if found is not None else 0
         except Unavailable:
             stats.failures += 1
             self._rest(place)
@@ -122,11 +120,11 @@ class Reach:
         if found is None:
             stats.misses += 1
             return None
-        if age_ms > self._stale_ms_max:
+        if found.age_ms > self._stale_ms_max:
             stats.stale += 1
             return None
         stats.hits += 1
-        return found, age_ms
+        return found
 
     def _kept(self, place: Place, table: Table, key: bytes, found: Found) -> None:
         if place.name in self._resting:

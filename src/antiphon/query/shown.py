@@ -68,6 +68,13 @@ def _plain(column: Column, value: Any) -> Any:
     return value
 
 
+def for_people(column: Column, value: Any) -> str:
+    """A plain value on one line, times as they are written."""
+    if column.type == Type.TIMESTAMP and isinstance(value, int):
+        return times.iso(value)
+    return as_text(value)
+
+
 def as_text(value: Any) -> str:
     """A plain value on one line."""
     if value is None:

@@ -8,8 +8,9 @@ all decisions of a home are in it. Several are made at once as long as none look
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,6 +31,8 @@ from antiphon.views.store import OF_ASKED, of_cause
 
 Place = tuple[int, int]
 """(number of a log across files, seq)"""
+_ELSEWHERE_MAX: Final = 65_536
+"""Requests of which it is kept in memory that their homes are not here, so that they need not be read each time."""
 
 
 class _Stale(Conflict):
@@ -86,6 +89,7 @@ class Answering:
         self._registry, self._log_files, self._row_files = registry, log_files, row_files
         self._logs, self._reader, self._catch_up = logs, reader, catch_up
         self._turn = Lock()
+        self._elsewhere: dict[Place, tuple[bytes, bytes]] = {}
 
     def answer(self) -> list[Event]:
         """Decides all that waits and whose home is written here, in the one order; the decisions, refusals too.
@@ -109,13 +113,21 @@ class Answering:
         """What has no answer, with its body, in the one order. Drops what needs none any more."""
         heads = {head.no: head for head in self._logs.heads()}
         settled, waiting = list[Place](), list[tuple[Event, Any]]()
+        is_here = cache(lambda home: self._home(home) is not None)
         for no, seq in self._row_files[0].mentions.find(OF_ASKED):
+            log, home = self._elsewhere.get((no, seq), (b"", b""))
+            if home and not is_here(home) and not self._is_answered(log, seq, home):
+                continue
             event = self._event(heads[no], seq)
             body = None if event is None else self._body(event)
-            if event is None or body is None or self._is_answered(event, body.home):
+            if event is None or body is None or self._is_answered(event.log, seq, body.home):
                 settled.append((no, seq))
+            elif not is_here(body.home) and len(self._elsewhere) < _ELSEWHERE_MAX:
+                self._elsewhere[no, seq] = event.log, body.home
             elif (event.log, event.seq) not in tried:
                 waiting.append((event, body))
+        for place in settled:
+            self._elsewhere.pop(place, None)
         for file in self._row_files if settled else ():
             with file.transaction():
                 file.mentions.remove([(OF_ASKED, no, seq) for no, seq in settled])
@@ -126,7 +138,7 @@ class Answering:
         rows, made = _RowsThere(self._registry, self._row_files), list[_Made]()
         for event, body in waiting:
             home = homes.get(self._row_files[0].authority.current(body.home))
-            if home is None or self._is_behind(home) or self._is_answered(event, body.home):
+            if home is None or self._is_behind(home) or self._is_answered(event.log, event.seq, body.home):
                 continue
             try:
                 made.append(self._decided(event, body, home, rows))
@@ -149,9 +161,9 @@ class Answering:
         except (Rejected, KeyError):
             return None
 
-    def _is_answered(self, event: Event, home: bytes) -> bool:
+    def _is_answered(self, log: bytes, at: int, home: bytes) -> bool:
         first = self._row_files[0]
-        found = first.mentions.find(of_cause(event.log, event.seq))
+        found = first.mentions.find(of_cause(log, at))
         return any(first.authority.decides(home, first.head_no(no).id, seq) for no, seq in found)
 
     def _home(self, named: bytes) -> LogHead | None:

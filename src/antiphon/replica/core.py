@@ -109,7 +109,8 @@ class Replica(Writer):
         if self.file.read_only:  # it may be a copy: the mark is the original's
             return
         with self._marking:  # threads in turn, or an older mark could take the place of a newer one
-            events = max(self.stored_state().events, self.state.events)  # others may have gone on; the feed may lag
+            # as stored, whoever wrote: what is in memory may have failed, or not be over
+            events = self.fed_events() if self._feed_lost else self.stored_state().events
             self._keep_mark_as(self.file.get("incarnation") or b"", events)
 
     def _keep_mark_as(self, incarnation: bytes, events: int) -> None:
@@ -170,10 +171,10 @@ class Replica(Writer):
         """The mark kept for this file as it is now, None when there is none that can be read."""
         return self.host.recall(self.file_id + (self.file.get("incarnation") or b""))
 
-    def _ended(self) -> None:
-        if self._marked is not None:
+    def _ended(self, events: int) -> None:
+        if self._marked is not None and not self.file.is_writing:  # within another transaction nothing is stored yet
             file_id, mark = self._marked
-            self.host.note(file_id, msgspec.structs.replace(mark, events=self.state.events))
+            self.host.note(file_id, msgspec.structs.replace(mark, events=events))
         if self._loose and self._keeper is not None:
             self._loose = False
             self._keeper.wake()

@@ -76,6 +76,11 @@ class Feeder(ABC):
         return self._record.error
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is fenced or stopped: nothing goes on until somebody begins again."""
+        return self._ended is not None
+
+    @property
     def delivered(self) -> int:
         """How many rows or events it has delivered."""
         return self._record.delivered

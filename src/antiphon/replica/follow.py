@@ -20,7 +20,7 @@ from antiphon.replica.feed import Feed, Lag, by_table, lag_of
 from antiphon.replica.feeder import SAVE_EVERY_MS, Feeder, state_of
 from antiphon.replica.stored import Stored
 from antiphon.views.batch import RowKey
-from antiphon.views.feed import Change, Sink, epoch_of, offset_of, version_of
+from antiphon.views.feed import Change, Retiring, Sink, epoch_of, offset_of, version_of
 
 TRIM_EVERY_MS: Final = 60_000.0
 PULSE_EVERY_MS: Final = 1_000.0
@@ -110,6 +110,11 @@ class Follower(Feeder):
             self._record.state = "bootstrapping" if self._record.bootstrap else "following"
         else:
             self._read_tables_again()
+        self._retire()
+
+    def _retire(self) -> None:
+        if isinstance(self._sink, Retiring):
+            self._sink.retire(self._record.epoch, self._tables)
 
     def _read_tables_again(self) -> None:
         self._record.bootstrap = Bootstrap(self._record.epoch)
@@ -170,13 +175,16 @@ class Follower(Feeder):
             self._deliver_or_refuse(changes, lambda batch: self._sink.apply(epoch, batch), _key)
 
     def _trim(self) -> None:
-        """Now and then: drops tombstones older than the oldest entry of the feed; nothing older can come any more."""
+        """Now and then: drops tombstones older than the oldest entry of the feed, as nothing older can come any more,
+        and what is past.
+        """
         now = self._replica.clock.monotonic_ms()
         if now - self._trimmed_ms >= TRIM_EVERY_MS:
             self._trimmed_ms = now
             horizon = version_of(self._record.epoch, offset_of(self._feed.oldest()))
             for table in self._tables:
                 self._sink.trim(self._record.epoch, table, horizon)
+            self._retire()
 
     def _is_due(self) -> bool:
         return self._replica.clock.monotonic_ms() - self._pulsed_ms >= PULSE_EVERY_MS
@@ -225,8 +233,10 @@ def check_rows(
 def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], None]) -> list[Difference]:
     """One pass over both sides: every row of the engine, then the file's rows that were not among them.
 
-    An engine that is `partial` may have lost rows, as a cache does; what it has must be right.
+    An engine that is `partial` may have lost rows, as a cache does; what it has must be right. What is past, an engine
+    has dropped rightly.
     """
+    past = sink.horizon(table) if isinstance(sink, Retiring) else None
     found: list[Difference] = []
     seen: set[int] = set()
     after: bytes | None = None
@@ -241,9 +251,21 @@ def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], No
     last, size = 0, 0 if getattr(sink, "partial", False) else _PAGE
     while size == _PAGE:
         changes, last, _ = feed.page(table, last, epoch=0, most=_PAGE)
-        found += [Difference(table.name, change.key, "missing") for change in changes if hash(change.key) not in seen]
+        found += [
+            Difference(table.name, change.key, "missing")
+            for change in changes
+            if hash(change.key) not in seen and not is_past(table, change, past)
+        ]
         size = len(changes)
     return found
+
+
+def is_past(table: Table, change: Change, horizon: int | None) -> bool:
+    """Whether a row is from before a time: an engine that drops such rows need not have it."""
+    if horizon is None or table.retention is None or change.row is None:
+        return False
+    at = change.row.get(table.retention.column)
+    return isinstance(at, int) and at < horizon
 
 
 def _differing(table: Table, theirs: Change, ours: Change) -> Difference | None:

@@ -15,6 +15,7 @@ from antiphon.model.table import Merge, Table
 from antiphon.model.text import event_text, id_text, parse_event
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
+from antiphon.replica.enrol import standing_in
 from antiphon.replica.grants import fault_of, grant_of, recompute_under, settle
 from antiphon.views.domain import Registry
 from antiphon.views.grants import Grant
@@ -87,6 +88,10 @@ def withdraw(principal: Replica, principal_log: bytes, grant: str, *, sizes: Map
             raise NotFound(
                 f"the principal {id_text(home.owner)} has given no grant {grant}: `antiphon grants` lists them"
             )
+        owners = standing_in(principal, principal_log).logs
+        for log in sizes:
+            if owners.get(log, old.agent) != old.agent or log == home.id:
+                raise InvalidInput(f"{id_text(log)} is no log of {id_text(old.agent)}, to whom {grant} was given")
         body = kinds.GrantWithdrawn(name, sorted(sizes.items()))
         _append(principal, home, kinds.GRANT_WITHDRAWN, body)
         new = msgspec.structs.replace(old, ended=tuple(body.sizes))

@@ -33,7 +33,7 @@ Name = tuple[bytes, int]
 """A grant's log and seq."""
 _HLC_MAX: Final = (1 << 63) - 1
 CEILINGS_CITED_MAX: Final = 8
-"""Principals whose ceilings one write cites where it is not looked up who made the row."""
+"""Principals whose ceilings one write cites where it is not known here who made the row."""
 
 
 # -- what a principal says -------------------------------------------------------------------------------------------
@@ -166,7 +166,8 @@ def _needed(
     for write in writes:
         table = registry.tables.get(write.table)
         if table is not None and table.takes_grants:
-            found += _for_write(replica, event, table, write, held, made, new=draft.entity == b"")
+            new = draft.entity == b"" and write.key == entity  # not the rows that its body names
+            found += _for_write(replica, event, table, write, held, made, new=new)
     return found
 
 
@@ -190,9 +191,15 @@ def _for_write(
     author = key_values(table, write.key)[table.key.index(table.agent_in_key)] if table.agent_in_key else None
     if author is None and new:
         author = event.author
+    elif author is None and table.minted and _is_scored(table, write):
+        author = replica.views.author_of(table, write.key)  # whose ceilings count
     cited = tuple((grant.log, grant.seq, grant.leaf) for grant in held)
     placed = Placed(event.stamp, event.log, event.seq, write, 0, event.author, new, cited)
     return _to_cite(table, placed, held, replica.authority, row=row, author=author)
+
+
+def _is_scored(table: Table, write: Write) -> bool:
+    return any(column.merge == Merge.HIGHEST and column.name in write.values for column in table.columns)
 
 
 def _to_cite(

@@ -375,16 +375,17 @@ class Stored:
                 if outermost:
                     self._version_before = self.state.version
                 yield
+                events = self.state.events  # here, before another thread begins to write
         except BaseException:
             self.rollbacks += 1
             self.forget_caches()
             raise
         finally:
             self._moved()
-        self._ended()
+        self._ended(events)
 
-    def _ended(self) -> None:
-        """What to do after a transaction that succeeded."""
+    def _ended(self, events: int) -> None:
+        """What to do after a transaction that succeeded, and left so many events in the file."""
 
     def event(self, log_id: bytes, seq: int) -> Event:
         """One event. Raises NotFound when there is none, or it was forgotten."""

@@ -302,6 +302,15 @@ def row_key(table: Table, key: Mapping[str, str] | None, event: Event, body: Any
     return key_of(table, parts)
 
 
+def _meant(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not there: the nearest ones, or all."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.75)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
 def time_of(event: Event) -> int:
     return event.header.occurred if event.header.occurred is not None else event.header.hlc >> 16
 
@@ -407,21 +416,19 @@ class Registry:
         """A declared domain. Raises InvalidInput."""
         found = self.domains.get(name)
         if found is None:
-            raise InvalidInput(f"there is no domain {name!r}; known: {', '.join(sorted(self.domains))}", domain=name)
+            raise InvalidInput(f"there is no domain {name!r}; {_meant(name, self.domains)}", domain=name)
         return found
 
     def table(self, name: str) -> Table:
         """A declared table. Raises InvalidInput."""
         found = self.tables.get(name)
         if found is None:
-            known = ", ".join(sorted(self.tables))
-            raise InvalidInput(f"no domain declares the table {name!r}; known: {known}", table=name)
+            raise InvalidInput(f"no domain declares the table {name!r}; {_meant(name, self.tables)}", table=name)
         return found
 
     def kind(self, name: str) -> Kind:
         """A declared kind. Raises InvalidInput."""
         found = self.kinds.get(name)
         if found is None:
-            known = ", ".join(sorted(self.kinds))
-            raise InvalidInput(f"no domain declares the kind {name!r}; known: {known}", kind=name)
+            raise InvalidInput(f"no domain declares the kind {name!r}; {_meant(name, self.kinds)}", kind=name)
         return found

@@ -7,7 +7,7 @@ least once, perhaps again, perhaps late; an engine keeps what is newest by versi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -119,6 +119,19 @@ class Sink(Fenced, Protocol):
 
     def pulse(self, epoch: int) -> None:
         """Notes that all that the feeder knew a moment ago is here: readers ask how long ago that was."""
+        ...
+
+
+@runtime_checkable
+class Retiring(Protocol):
+    """What a sink has besides that drops rows which are past (`Table.retention`), a partition at a time."""
+
+    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+        """Drops the partitions of these tables that are wholly past and makes those that come; how many it dropped."""
+        ...
+
+    def horizon(self, table: Table) -> int | None:
+        """Before which time, in ms since 1970 by its own clock, rows of the table are not kept; None where all are."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from antiphon.model import limits
 from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Column, Merge, Table, Writers
 from antiphon.model.values import canonical, key_values
@@ -310,7 +311,7 @@ def merge(
     ordered = sorted(set_of(writes), key=place_of)
     if not ordered:
         return Outcome(None)
-    newest, made = place_of(ordered[-1]), _made(table, ordered)
+    newest, made = place_of(ordered[-1]), maker(table, ordered)
     author = named if named is not None else None if made is None else made.author
     if author is None:  # nobody has made the row yet: whose it is, and so who may write, is not known
         return Outcome(None, tip=Tip(newest))
@@ -345,9 +346,10 @@ def merge_on(
     refused: list[Refusal] = []
     for placed in writes:
         place, write = place_of(placed), placed.write
-        if write.op == Op.DELETE or any(table.column(name).merge == Merge.MUTUAL for name in write.values):
+        if any(table.column(name).merge == Merge.MUTUAL for name in write.values):
             return None
-        if (place <= tip.newest or tip.alive is None) and not _is_judged_alone(table, write):
+        late = place <= tip.newest or tip.alive is None
+        if (late or write.op == Op.DELETE) and not _is_judged_alone(table, write):
             return None
         makes = write.op == Op.ASSERT and (placed.minted or not table.minted)
         if makes and table.agent_in_key is None and (tip.made is None or place < tip.made):
@@ -356,8 +358,8 @@ def merge_on(
             found = _judged(row, placed)
             if isinstance(found, Refusal):
                 refused.append(found)
-            elif tip.alive is None and write.op == Op.ASSERT:
-                return None  # what was said before there was a row counts now
+            elif write.op == Op.DELETE or (tip.alive is None and write.op == Op.ASSERT):
+                return None  # what it names counts no more; or what was said before there was a row counts now
             elif tip.alive is not None and placed.seq > tip.floors.get(placed.log, -1):
                 row.add(placed, found)
         tip.newest = max(tip.newest, place)
@@ -411,7 +413,7 @@ def grants_on(
     return found._grants(placed, writers, placed.write.values)
 
 
-def _made(table: Table, ordered: list[Placed]) -> Placed | None:
+def maker(table: Table, ordered: Iterable[Placed]) -> Placed | None:
     """The write that made the row, and so says whose it is: of the minted id, else whoever asserted it first."""
     for placed in ordered:
         if placed.write.op == Op.ASSERT and (placed.minted or not table.minted):
@@ -451,8 +453,8 @@ def _merged(table: Table, row: _Row) -> Merged | None:
 
 
 def union(one: list[Any] | None, other: list[Any] | None) -> list[Any]:
-    """Two sets as one, in the one order of sets."""
-    return sorted({*(one or ()), *(other or ())})
+    """Two sets as one, in the one order of sets: of more than ITEMS_MAX the first, in whatever order they came."""
+    return sorted({*(one or ()), *(other or ())})[: limits.ITEMS_MAX]
 
 
 def set_of(writes: Iterable[Placed]) -> list[Placed]:

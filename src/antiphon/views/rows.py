@@ -21,7 +21,19 @@ from antiphon.views.batch import RowKey
 from antiphon.views.domain import AssertRow, Fold, Op, Registry, Write, empty_of
 from antiphon.views.figures import Figures, FigureStore
 from antiphon.views.grants import cited_by
-from antiphon.views.merge import NOBODY, Authority, Merged, Outcome, Placed, Refusal, merge, merge_on, union
+from antiphon.views.merge import (
+    NOBODY,
+    Authority,
+    Merged,
+    Outcome,
+    Placed,
+    Refusal,
+    maker,
+    merge,
+    merge_on,
+    place_of,
+    union,
+)
 from antiphon.views.state import FileState
 from antiphon.views.store import EventReader, MentionStore, RejectionStore, StoredRow, TableStore, of_row
 from antiphon.views.tips import TIP_EVENTS_MIN, TipStore, packed, unpacked
@@ -227,6 +239,16 @@ class ComputedRows:
         if table.agent_in_key is not None:
             named = key_values(table, key)[table.key.index(table.agent_in_key)]
         return merge(table, writes, self._authority, named=named)
+
+    def author_of(self, table: Table, key: bytes) -> bytes | None:
+        """Whose a row is: the agent that made it, None where that is not known here. *Cost*: a look at its tip, or at
+        all that was said of it where it has none.
+        """
+        raw = self._tips.find(table, key)
+        if raw is not None:
+            return unpacked(raw).author
+        made = maker(table, sorted(self._writes_on(table, key, None), key=place_of))
+        return None if made is None else made.author
 
     def _with_derived(
         self, table: Table, key: bytes, old: StoredRow | None, values: tuple[Any, ...]

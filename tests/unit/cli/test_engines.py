@@ -131,3 +131,15 @@ def test_follow_shows_what_another_process_writes_until_it_is_interrupted(ada: A
     assert errors == ""
     assert [change["row"]["content"] for change in got[:2]] == ["one", "two"]
     assert got[-1]["key"] == made.entity
+
+
+def test_an_engine_is_named_before_its_secret_is_there(ada: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STORE_PASSWORD", raising=False)
+    run("engines", "add", "store", "postgresql://fleet:${STORE_PASSWORD}@127.0.0.1:1/fleet")
+    assert "has an engine 'store' already" in run("engines", "add", "store", "redis://127.0.0.1", code=2).stderr
+    assert "store is named and not fed yet: `antiphon engines feed store`" in run("engines").stderr
+    assert json.loads(run("engines", "--json").stdout) == []
+    assert "${STORE_PASSWORD}, which is not in the environment" in run("engines", "feed", "--once", code=2).stderr
+    ada.follow(ENGINE, name="store", tables=["memories"]).run()
+    assert "named" not in run("engines").stderr
+    assert "antiphon.toml still names it" in run("engines", "remove", "store").stderr

@@ -47,6 +47,7 @@ def test_what_waits_is_listed_answered_and_refused(task: str) -> None:
     assert (refused["request"], refused["granted"], refused["reason"]) == (first, False, "not by night")
     (granted,) = answer("-a", "ada", "requests", "answer", third)
     assert (granted["request"], granted["kind"], granted["granted"]) == (third, "task.claimed", True)
+    assert f"refs\tcause {third}\n" in call("-a", "ada", "show", granted["event"]).stdout
     assert "is claimed already" in call("-a", "ada", "requests", "answer").stdout
     assert answer("-a", "ada", "requests") == []
     assert "nothing waits" in call("-a", "ada", "requests").output
@@ -95,5 +96,5 @@ def test_what_a_move_voids_is_asked_again(task: str) -> None:
 def test_a_move_that_nobody_confirmed_does_not_happen(task: str) -> None:
     assert "--yes" in call("-a", "bob", "homes", "move", "ada", code=2).stderr
     assert answer("-a", "ada", "homes")[0]["line"] == []
-    with pytest.raises(Exception, match="not an id"):
+    with pytest.raises(Exception, match="no agent 'nobody'"):
         Home.open().move_home("bob", "nobody")

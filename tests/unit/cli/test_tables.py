@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from antiphon import Agent
 from antiphon.cli import main
+from antiphon.domains import BUILT_IN
 from antiphon.engines.sqlite.tables import ddl
-from antiphon.home import BUILT_IN
 from antiphon.model import limits
 from antiphon.model.limits import REFOLD_BATCH_EVENTS
 from antiphon.model.printed import duration, facts_of, notes_of, type_text
@@ -82,6 +82,7 @@ def test_the_statements_are_those_that_make_it() -> None:
     ("args", "said"),
     [
         (["nothing"], "no domain declares the table 'nothing'; known: "),
+        (["memorys"], "no domain declares the table 'memorys'; did you mean memories?"),
         (["memories", "--ddl", "cassandra"], "no engine here speaks cassandra yet; there are sqlite"),
     ],
 )

@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -480,12 +481,21 @@ def test_a_fleet_file_is_opened_by_the_name_of_an_agent(run: Run) -> None:
     run("-a", "carl", "recall", "llamas", code=2)
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
+def leaves(verbs: Mapping[str, click.Command], *before: str) -> Iterator[str]:
+    """Every verb, those of groups with the group before it."""
+    for name, verb in verbs.items():
+        if isinstance(verb, click.Group):
+            yield from leaves(verb.commands, *before, name)
+        else:
+            yield " ".join((*before, name))
+
+
+@pytest.mark.parametrize("name", sorted(leaves(main.commands)))
 def test_every_verb_has_help_with_an_example_and_takes_json(run: Run, name: str) -> None:
-    shown = run(name, "--help").stdout
+    shown = run(*name.split(), "--help").stdout
     assert f"antiphon {name}" in shown.replace("antiphon -a ada mcp", "antiphon mcp").split("Options:")[0]
     assert "--json" in shown
-    assert f"\n  {name} " in run("--help").stdout
+    assert f"\n  {name.split(maxsplit=1)[0]} " in run("--help").stdout
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from antiphon import Column, Index, Table, Type
-from antiphon.home import BUILT_IN
+from antiphon.domains import BUILT_IN
 from antiphon.model.places import ENGLISH, FOREVER, Archive, Edge, Nested, Node, Search, Stream
 from antiphon.model.printed import access_text, facts_of, index_text, key_text, place_text
 from antiphon.model.table import Merge, parties

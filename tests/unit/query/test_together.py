@@ -66,12 +66,12 @@ class Put(msgspec.Struct):
 
 SAID = {name: name for name in ("name", "no", "up", "near")}
 NODES = Domain(
-    "nodes",
-    (Kind("node.put", Put), Kind("node.changed", Put), Kind("own.put", Put), Kind("own.changed", Put)),
+    "knots",
+    (Kind("knot.put", Put), Kind("knot.changed", Put), Kind("own.put", Put), Kind("own.changed", Put)),
     (OPEN, OWN),
     {
-        "node.put": (AssertRow(OPEN, **SAID),),
-        "node.changed": (UpdateRow(OPEN, **SAID),),
+        "knot.put": (AssertRow(OPEN, **SAID),),
+        "knot.changed": (UpdateRow(OPEN, **SAID),),
         "own.put": (AssertRow(OWN, **SAID),),
         "own.changed": (UpdateRow(OWN, **SAID),),
     },
@@ -84,7 +84,7 @@ def two(own_home: Path) -> Iterator[tuple[Agent, Agent]]:
         yield fleet.add("ada"), fleet.add("bob")
 
 
-def put(agent: Agent, kind: str = "node.put", entity: str | None = None, **said: Any) -> str:
+def put(agent: Agent, kind: str = "knot.put", entity: str | None = None, **said: Any) -> str:
     return agent.record(kind, Put(**said), entity=entity, scope=Scope.PUBLIC).entity or ""
 
 
@@ -104,15 +104,15 @@ def test_values_that_several_rows_have_are_listed_with_who_wrote_them(two: tuple
 
 def test_the_list_follows_rows_as_they_change_and_are_forgotten(two: tuple[Agent, Agent]) -> None:
     ada, bob = two
-    first = ada.record("node.put", Put(name="a", no="1"), scope=Scope.PUBLIC)
+    first = ada.record("knot.put", Put(name="a", no="1"), scope=Scope.PUBLIC)
     second = put(bob, name="a", no="1")
     third = put(bob, name="a", no="2")
     assert [one.count for one in ada.duplicates()] == [2, 2]
-    put(bob, "node.changed", entity=third, name="a", no="1")
+    put(bob, "knot.changed", entity=third, name="a", no="1")
     assert [one.count for one in ada.duplicates()] == [3, 3]
     ada.forget(first.event)
     assert [one.count for one in ada.duplicates()] == [2, 2]
-    put(bob, "node.changed", entity=second, name="b", no="7")
+    put(bob, "knot.changed", entity=second, name="b", no="7")
     assert ada.duplicates() == []
 
 
@@ -156,17 +156,17 @@ def test_links_that_lead_in_a_circle_are_listed(two: tuple[Agent, Agent]) -> Non
     ada, bob = two
     nodes = [put(agent) for agent in (ada, bob, ada, bob)]
     raw = [parse_entity(node) for node in nodes]
-    put(ada, "node.changed", entity=nodes[0], up=raw[1])
-    put(bob, "node.changed", entity=nodes[1], up=raw[3])
+    put(ada, "knot.changed", entity=nodes[0], up=raw[1])
+    put(bob, "knot.changed", entity=nodes[1], up=raw[3])
     assert ada.circles() == []
-    put(bob, "node.changed", entity=nodes[3], up=raw[0])
-    put(ada, "node.changed", entity=nodes[2], up=raw[0], near=[raw[2]])
+    put(bob, "knot.changed", entity=nodes[3], up=raw[0])
+    put(ada, "knot.changed", entity=nodes[2], up=raw[0], near=[raw[2]])
     up, near = bob.circles("open_nodes")
     assert (up.rule, up.columns, up.count) == ("acyclic", ("up",), 3)
     assert [holder.key["id"] for holder in up.rows] == sorted(nodes[at] for at in (0, 1, 3))
     assert {holder.author for holder in up.rows} == {ada.id, bob.id}
     assert (near.columns, [holder.key["id"] for holder in near.rows]) == (("near",), [nodes[2]])
-    put(ada, "node.changed", entity=nodes[0], up=None)
+    put(ada, "knot.changed", entity=nodes[0], up=None)
     assert [one.columns for one in ada.circles()] == [("near",)]
 
 

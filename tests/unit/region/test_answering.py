@@ -194,6 +194,29 @@ def _take(region: Region, source: Replica, log: bytes) -> None:
     )
 
 
+def test_what_waits_for_homes_elsewhere_is_not_read_each_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each claim would cost all that is asked of others; and what they have comes here with them, once they move."""
+    tasks = world.tasks(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(answering.Answering, "_home", lambda self, named: None)
+        world.say(world.one, *[world.ask("claim", task) for task in tasks])
+    read: list[int] = []
+    real = answering.Answering._event
+    monkeypatch.setattr(
+        answering.Answering, "_event", lambda self, head, seq: read.append(seq) or real(self, head, seq)
+    )
+    far = bytes(32)
+    for _ in range(3):
+        world.say(world.two, ("task.claim", {"home": far}, tasks[0]))
+    assert len(world.decisions()) == 3, "the home is here again"
+    read.clear()
+    assert world.region.answer_requests() == []
+    assert not read
+    world.say(world.two, world.ask("claim", tasks[0]))
+    assert len(set(read)) == 1
+    assert len(world.decisions()) == 4
+
+
 def test_a_home_that_moved_away_is_not_answered_for(world: World) -> None:
     """The principal says that another log decides now: the region asks that one."""
     (task,) = world.tasks(1)

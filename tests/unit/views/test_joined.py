@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from antiphon import Column, Domain, InvalidInput, Kind, Table, Type
-from antiphon.home import BUILT_IN
+from antiphon.domains import BUILT_IN
 from antiphon.model.places import Analyzer, Cache, Edge, Node, Places, Search, Stream
 from antiphon.views.domain import Registry
 

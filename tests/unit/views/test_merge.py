@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.model import limits
 from antiphon.model.table import AUTHOR, Column, Merge, Table, Type
 from antiphon.views.domain import Op, Write
-from antiphon.views.merge import Merged, Placed, merge
+from antiphon.views.merge import Merged, Placed, merge, union
 
 TABLE = Table(
     "notes",
@@ -102,6 +103,14 @@ def test_only_a_new_assertion_brings_a_deleted_row_back() -> None:
 def test_all_writes_of_one_event_count_in_its_own_order() -> None:
     both = (placed(1, Op.ASSERT, 0, text="x"), placed(1, Op.UPDATE, 1, text="y", size=7))
     assert row(*both) == row(*reversed(both)) == row(*both, *both) == (None, "y", None, 7)
+
+
+@given(st.permutations([range(3_000), range(5_000, 9_000), range(2_000, 6_000), range(-9, 0)]))
+def test_a_set_that_many_add_to_keeps_its_limit_in_any_order(parts: list[range]) -> None:
+    found: list[Any] = []
+    for part in parts:
+        found = union(found, list(part))
+    assert found == list(range(-9, limits.ITEMS_MAX - 9))
 
 
 @pytest.mark.parametrize(("text", "spoken"), [("new", 2), (None, 2)])

@@ -171,6 +171,27 @@ def test_what_was_said_early_of_one_row_costs_the_others_nothing(
     as_refolded(replica)
 
 
+def test_deletes_by_others_read_nothing_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whoever likes makes a row of a million events cost half a minute, each time."""
+    thing = world.write(0, "thing.made", {"name": "it"}, entity=NEW).entity
+    for at in range(MANY):
+        world.write(0, "thing.changed", {"first": f"{at}"}, entity=thing)
+    world.deliver_all(0)
+    again = computed(world.replicas[0], monkeypatch)
+    world.write(1, "thing.gone", {}, entity=thing)
+    world.deliver(0, world.cast.logs[1])
+    world.write(1, "thing.changed", {"name": "mine"}, entity=thing)
+    world.deliver(0, world.cast.logs[1])
+    assert not again
+    world.deliver_all(1)
+    check(world)
+    world.write(0, "thing.gone", {}, entity=thing)
+    world.deliver_all(0)
+    assert again == ["things"]
+    world.deliver_all(1)
+    check(world)
+
+
 def test_early_writes_on_a_row_to_come_read_nothing_again(
     people: Cast, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +338,7 @@ places = [(1, b"l" * 32, 2, 0), (3, b"m" * 32, 4, 1)]
     "tip",
     [
         Tip(places[0]),
+        Tip(places[0], scores={"x": 2**53 + 1, "y": 2**63 - 1}),
         Tip(places[1], b"a" * 32, places[0], places[0], {"x": places[0], "y": places[1]}, {"x": 0.5}, {b"l" * 32: 7}),
     ],
 )

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Final
 
-from antiphon.engines.postgres.ddl import AUTHOR, literal, named, quoted
+from antiphon.engines.postgres.ddl import AUTHOR, literal, named, quoted, words_of
 from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Table
 from antiphon.query.access import Reader, Seen, seen_by
@@ -41,10 +41,19 @@ def roles_sql(schema: str) -> list[str]:
             f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(name)}) THEN "
             f"CREATE ROLE {quoted(name)} NOLOGIN; END IF; END $$"
         )
-        found.append(f"GRANT {quoted(name)} TO CURRENT_USER")
         found.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(name)}")
         found.append(f"GRANT SELECT (pulse) ON {quoted(schema)}._fence TO {quoted(name)}")
     return found
+
+
+def joined_sql(schema: str) -> list[str]:
+    """What lets whoever feeds read in these roles too, where it may not yet."""
+    names = [role_name(schema, role) for role in ROLES]
+    return [
+        f"DO $$ BEGIN IF NOT pg_has_role(CURRENT_USER, {literal(name)}, 'SET') THEN GRANT {quoted(name)} TO "
+        "CURRENT_USER; END IF; END $$"
+        for name in names
+    ]
 
 
 def policies_sql(table: Table, tables: Mapping[str, Table], schema: str) -> list[str]:
@@ -59,7 +68,31 @@ def policies_sql(table: Table, tables: Mapping[str, Table], schema: str) -> list
             continue
         found.append(f"GRANT SELECT ON {on} TO {name}")
         found.append(f"CREATE POLICY {policy} ON {on} FOR SELECT TO {name} USING ({condition})")
-    return found
+    return [*found, *_matching_sql(table, conditions(table, tables)["agent"], schema)]
+
+
+def match_name(table: Table) -> str:
+    """What the function is called that finds words for an agent."""
+    return named("_match", table.name)
+
+
+def _matching_sql(table: Table, condition: str | None, schema: str) -> list[str]:
+    """The function by which agents find words in rows of which they see some: its own statement alone, with the
+    policy's condition in it, under its owner's rights. Under a policy no index of words is used: `@@` is not known to
+    keep what it is given to itself, so that PostgreSQL asks the policy about every row of the table first.
+    """
+    on, name = f"{quoted(schema)}.{quoted(table.name)}", f"{quoted(schema)}.{quoted(match_name(table))}(text)"
+    found = [f"DROP FUNCTION IF EXISTS {name}"]
+    if table.fulltext is None or condition is None or condition == "TRUE":
+        return found
+    body = f"SELECT t.* FROM {on} t WHERE {words_of(table)} @@ plainto_tsquery('simple', $1) AND ({condition})"
+    return [
+        *found,
+        f"CREATE FUNCTION {name} RETURNS SETOF {on} LANGUAGE sql STABLE SECURITY DEFINER ROWS 100 "
+        f"SET search_path = pg_catalog, pg_temp AS {literal(body)}",
+        f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {name} TO {quoted(role_name(schema, 'agent'))}",
+    ]
 
 
 def conditions(table: Table, tables: Mapping[str, Table]) -> dict[str, str | None]:

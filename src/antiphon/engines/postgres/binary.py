@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -34,6 +35,9 @@ _OIDS: Final = {
     "interval": 1186, "numeric": 1700, "uuid": 2950, "jsonb": 3802,
 }  # fmt: skip
 
+_NUL_IN_JSON: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape itself, not a backslash that is followed by the same letters."""
+
 _int64 = struct.Struct("!iq")
 _float64 = struct.Struct("!id")
 
@@ -51,7 +55,7 @@ def _text(value: str) -> bytes:
 
 def _json(value: Any) -> bytes:
     raw = msgspec.json.encode(_plain(value))
-    if b"\\u0000" in raw:
+    if _NUL_IN_JSON.search(raw) is not None:
         raise Rejected("PostgreSQL holds no NUL in JSON")
     return (len(raw) + 1).to_bytes(4, "big") + b"\x01" + raw
 

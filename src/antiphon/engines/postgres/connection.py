@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from antiphon.engines.postgres.ddl import Dialect
 from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
@@ -35,6 +36,21 @@ def address_of(url: str) -> str:
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
 
 
+def checked(url: str) -> str:
+    """The URL. Raises InvalidInput, telling nothing of it, where the driver cannot read it."""
+    try:
+        if urlsplit(url).scheme not in ("postgresql", "postgres"):
+            raise InvalidInput("a PostgreSQL server's URL begins with postgresql://")
+        address_of(url)
+        conninfo_to_dict(url)
+    except (ValueError, psycopg.ProgrammingError):
+        raise InvalidInput(
+            "this is no PostgreSQL URL: it reads postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for what is "
+            "neither letter nor digit in USER and PASSWORD"
+        ) from None
+    return url
+
+
 class Server:
     """A PostgreSQL server and what it can do. One connection, made when it is first needed and again when it was lost.
 
@@ -45,9 +61,7 @@ class Server:
     def __init__(
         self, url: str, *, schema: str = "antiphon", writes: bool = True, silence_s_max: float = SILENCE_S_MAX
     ) -> None:
-        if urlsplit(url).scheme not in ("postgresql", "postgres"):
-            raise InvalidInput("a PostgreSQL server's URL begins with postgresql://")
-        self.url, self.schema = url, schema
+        self.url, self.schema = checked(url), schema
         self._writes = writes
         self._silence_s = silence_s_max
         self._session: Session | None = None
@@ -117,6 +131,8 @@ class Server:
         except BaseException:
             session.close()
             raise
+        if not self._writes:
+            session.isolation_level, session.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         self._session = session
         return session
 
@@ -137,15 +153,21 @@ class Server:
 
     def extend(self) -> None:
         """Turns on the extensions that the server holds and this database has not; names those it lacks."""
-        with self.transaction():
+        with self.transaction() as session:
+            there = dict(session.execute("SELECT name, installed_version FROM pg_available_extensions").fetchall())
             self.lacks = []
         for name in ("vector", "timescaledb"):
+            if there.get(name) is not None:
+                continue
             try:
+                if name not in there:
+                    raise Rejected("it is not installed on that machine")
                 with self.transaction() as session:
                     session.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
-            except Unavailable:
-                raise
-            except AntiphonError:
+            except AntiphonError as error:
+                said = error.__cause__
+                if isinstance(error, Unavailable) and not (isinstance(said, psycopg.Error) and said.sqlstate):
+                    raise  # the connection was lost; an extension that is not preloaded is refused, and cuts it too
                 self.lacks.append(name)
         with self.transaction() as session:
             self._look(session)
@@ -170,22 +192,39 @@ def _cut(descriptor: int) -> None:
 
 def bounds(session: Session) -> None:
     """Sets this transaction's limits: locks, statements, silence."""
-    session.execute(
-        f"SET LOCAL lock_timeout = {LOCK_MS_MAX}; SET LOCAL statement_timeout = {STATEMENT_MS_MAX}; "
-        f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
-    )
+    session.execute(_BOUNDS)
 
 
-def enter(session: Session, role: str) -> None:
-    """Goes on in a role until the transaction ends. Raises Unavailable where there is none yet."""
+_BOUNDS: Final = (
+    f"SET LOCAL lock_timeout = {LOCK_MS_MAX}; SET LOCAL statement_timeout = {STATEMENT_MS_MAX}; "
+    f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
+)
+
+
+def enter(session: Session, role: str, settings: Mapping[str, str]) -> None:
+    """Goes on in a role, with settings and this module's limits, until the transaction ends: one round trip.
+
+    Raises Unavailable where there is no such role yet.
+    """
+    said = [sql.SQL(_BOUNDS), sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role))]
+    said += [sql.SQL("SET LOCAL {} = {}").format(sql.SQL(name), sql.Literal(value)) for name, value in settings.items()]
     try:
-        session.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+        session.execute(sql.SQL("; ").join(said))
     except errors.InvalidParameterValue as error:
-        raise Unavailable(f"the role {role} is not there: nobody has fed this PostgreSQL yet") from error
+        raise Unavailable(
+            f"the role {role} is not there: nobody has fed this PostgreSQL yet, or only a user who may make no roles"
+        ) from error
 
 
 _WRONG_ADDRESS: Final = ("28", "3D")
 """Classes of errors that stay until a person mends the URL or the role."""
+_REFUSED_LOGINS: Final = (
+    "password authentication failed", "no pg_hba.conf entry", "no password supplied", "does not exist",
+    "is not permitted to log in", "permission denied for database", "no such database", "no such user",
+    "SASL authentication failed", "does not support SSL", "invalid response to SSL negotiation", "invalid sslmode",
+    "certificate verify failed", "invalid port number",
+)  # fmt: skip
+"""What servers (and poolers) say in words alone, since libpq tells no code of a connection that was never made."""
 _ALTERED: Final = (
     errors.UndefinedTable, errors.UndefinedColumn, errors.DatatypeMismatch, errors.UndefinedObject,
     errors.InvalidSchemaName, errors.InvalidColumnReference, errors.InvalidTableDefinition, errors.UndefinedFunction,
@@ -197,7 +236,7 @@ def translated(error: psycopg.Error, server: Server) -> AntiphonError:
     where, state = address_of(server.url), error.sqlstate or ""
     said = _rule(error)
     if state[:2] in _WRONG_ADDRESS or (not state and _is_refused_login(error)):
-        return InvalidInput(f"PostgreSQL at {where} refuses this user, password or database: {said}")
+        return InvalidInput(f"PostgreSQL at {where} is not reached with this user, password or database: {said}")
     if isinstance(error, errors.InsufficientPrivilege):
         return InvalidInput(f"PostgreSQL at {where}: this user may not do that: {said}")
     if isinstance(error, errors.DiskFull):
@@ -209,7 +248,7 @@ def translated(error: psycopg.Error, server: Server) -> AntiphonError:
             f"PostgreSQL at {where}: a table there is not as it was declared ({said}); did someone alter it? "
             "`antiphon migrate --dry-run` shows the difference"
         )
-    if state[:2] in ("22", "23") or isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+    if state[:2] in ("22", "23", "54") or isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return Rejected(f"PostgreSQL refuses it: {said}")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in (
         "08", "40", "53", "55", "57", "58", "XX",
@@ -225,14 +264,15 @@ def is_undefined(error: Exception) -> bool:
 
 def _is_refused_login(error: psycopg.Error) -> bool:
     text = str(error)
-    return "password authentication failed" in text or "no pg_hba.conf entry" in text or "no password supplied" in text
+    return any(said in text for said in _REFUSED_LOGINS)
 
 
 def _rule(error: psycopg.Error) -> str:
     """What was broken, in words that hold no value of a row."""
     diag = error.diag
     if diag.sqlstate is None:
-        return " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+        said = " ".join(str(error).split("\n", 1)[0].split())
+        return said.rpartition(" failed: ")[2] or type(error).__name__
     kind = type(error).__name__
     parts = [f"{kind} ({diag.sqlstate})"]
     for label, value in (

@@ -163,6 +163,18 @@ def ranged(table: Table, dialect: Dialect) -> Relational | None:
     return None if dialect.series and table.places.series is not None else place
 
 
+def retained(table: Table, dialect: Dialect) -> tuple[str, int] | None:
+    """The column by which whole partitions or chunks are dropped when they are past, and how long each is in ms."""
+    place = ranged(table, dialect)
+    if place is not None and place.by_time is not None:
+        by = place.by_time, place.every_ms
+    elif dialect.series and table.places.series is not None and table.places.series.time in table.key:
+        by = table.places.series.time, table.places.series.chunk_ms
+    else:
+        return None
+    return by if table.retention is not None and table.retention.column == by[0] else None
+
+
 def period_name(table: Table, period: int) -> str:
     """What a period's partition is called."""
     return named(table.name, f"p{period}" if period >= 0 else f"m{-period}")

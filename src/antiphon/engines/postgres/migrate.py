@@ -39,7 +39,7 @@ class Step(msgspec.Struct, frozen=True):
 def changed(kept: Table, wanted: Table, dialect: Dialect) -> list[Step]:
     """What makes a table of one declaration into that of another, in order; nothing where they are kept alike."""
     if _rebuilt(kept, wanted, dialect):
-        return list(_anew(kept, wanted, dialect))
+        return list(anew(kept, wanted, dialect))
     return list(_altered(kept, wanted, dialect))
 
 
@@ -58,7 +58,7 @@ def _rebuilt(kept: Table, wanted: Table, dialect: Dialect) -> bool:
     return bones(kept) != bones(wanted)
 
 
-def _anew(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
+def anew(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
     """The table is put aside with its partitions, and made and filled again."""
     schema, name = quoted(dialect.schema), wanted.name
     aside = named(f"{FORMER}{name}", kept.fingerprint[:8])
@@ -98,7 +98,7 @@ def _altered(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
     for column in kept.columns:
         aside = column.name in want and sql_type(want[column.name]) != sql_type(column)
         if column.name not in want or aside:
-            yield from _unbound(on, name, column)
+            yield from unbound(on, name, column)
         if aside:
             former = named(f"{FORMER}{column.name}", kept.fingerprint[:8])
             yield Step("add", name, f"ALTER TABLE {on} RENAME COLUMN {quoted(column.name)} TO {quoted(former)}")
@@ -113,11 +113,11 @@ def _altered(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
     for column in wanted.columns:
         before = had.get(column.name)
         same = before is not None and sql_type(before) == sql_type(column)
-        yield from _bound(on, name, column, before if same else None)
+        yield from bound(on, name, column, before if same else None)
     yield from _indexes(kept, wanted, dialect)
 
 
-def _unbound(on: str, table: str, column: Column) -> Iterator[Step]:
+def unbound(on: str, table: str, column: Column) -> Iterator[Step]:
     """Rows may come without a column that is no longer declared."""
     if not column.nullable:
         yield Step("add", table, f"ALTER TABLE {on} ALTER COLUMN {quoted(column.name)} DROP NOT NULL")
@@ -125,7 +125,7 @@ def _unbound(on: str, table: str, column: Column) -> Iterator[Step]:
         yield Step("add", table, f"ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {quoted(ddl.check_name(table, column))}")
 
 
-def _bound(on: str, table: str, column: Column, before: Column | None) -> Iterator[Step]:
+def bound(on: str, table: str, column: Column, before: Column | None) -> Iterator[Step]:
     name, check = quoted(column.name), ddl.check_of(column)
     constraint = quoted(ddl.check_name(table, column))
     if before is not None and ddl.check_of(before) != check and ddl.check_of(before):

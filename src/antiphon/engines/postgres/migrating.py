@@ -12,13 +12,13 @@ from antiphon.engines.postgres import ddl
 from antiphon.engines.postgres.connection import LOCK_MS_MAX, Server, translated
 from antiphon.engines.postgres.ddl import literal, quoted
 from antiphon.engines.postgres.migrate import Step, changed, dropped, policies, refill_sql
+from antiphon.engines.postgres.shape import held, mended
 from antiphon.model.errors import Unavailable
 from antiphon.model.table import Table
 from antiphon.world.clock import sleep_ms
 
 TRIES_MAX: Final = 10
 PAUSE_MS: Final = 500.0
-_NO_LIMIT: Final = "SET statement_timeout = 0"
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -57,12 +57,20 @@ class Migration:
         waiting: list[str] = []
         leftover: list[Step] = []
         dialect = self._server.dialect
+        with self._server.transaction() as session:
+            there = held(session, self._tables.values(), self._schema)
         for kept in self._kept():
             wanted = self._tables.get(kept.name)
             if wanted is None:
                 continue
-            if kept.fingerprint != wanted.fingerprint:
-                steps += self._begun(kept, wanted, dialect)
+            by_hand = mended(kept.declaration, there.get(kept.name), dialect)
+            if by_hand and kept.fingerprint != wanted.fingerprint:
+                waiting.append(f"{kept.name}: it was altered by hand and is mended first: then run this again")
+                wanted = kept.declaration
+            if by_hand:
+                steps += self._begun(kept, wanted, by_hand)
+            elif kept.fingerprint != wanted.fingerprint:
+                steps += self._begun(kept, wanted, changed(kept.declaration, wanted, dialect))
             elif kept.pending and not self._is_filled(kept):
                 waiting.append(f"{kept.name}: its rows are being filled: run `antiphon engines feed`, then this again")
             else:
@@ -71,19 +79,21 @@ class Migration:
                 leftover += dropped(former, wanted, dialect)
         return Due(steps, waiting, leftover)
 
-    def _begun(self, kept: _Kept, wanted: Table, dialect: ddl.Dialect) -> list[Step]:
+    def _begun(self, kept: _Kept, wanted: Table, every: list[Step]) -> list[Step]:
         """The steps up to filling, and a note of those that follow it, in place of what the catalogue says."""
-        every = changed(kept.declaration, wanted, dialect)
+        dialect, formers = self._server.dialect, list(kept.former)
+        formers += [kept.declaration] if kept.fingerprint != wanted.fingerprint else []
         refill = any(step.kind == "refill" for step in every)
         now = [step for step in every if step.kind == "add" or (step.kind == "constrain" and not refill)]
         later = [step for step in every if step.kind == "constrain"] if refill else []
         now += policies([wanted], self._tables, dialect)
+        filled_from = f"coalesce((SELECT epoch + 1 FROM {quoted(self._schema)}._fence), 0)"
         noted = (
             f"UPDATE {quoted(self._schema)}._tables SET fingerprint = {literal(wanted.fingerprint)}, declaration = "
             f"{literal(msgspec.json.encode(wanted).decode())}::json, pending = "
             f"{literal(msgspec.json.encode(later).decode())}::json, filled_from = "
-            f"{f'(SELECT epoch + 1 FROM {quoted(self._schema)}._fence)' if refill else 'filled_from'}, former = "
-            f"{literal(msgspec.json.encode([*kept.former, kept.declaration]).decode())}::json, since = now() "
+            f"{filled_from if refill else 'filled_from'}, former = "
+            f"{literal(msgspec.json.encode(formers).decode())}::json, since = now() "
             f"WHERE name = {literal(kept.name)}"
         )
         now.append(Step("note", kept.name, noted))
@@ -144,14 +154,16 @@ class Migration:
 
     def _step(self, step: Step) -> None:
         session = self._server.session()
-        session.execute(f"SET lock_timeout = {LOCK_MS_MAX}")
-        session.execute(_NO_LIMIT)
-        try:
-            if step.alone:
+        if not step.alone:  # what is set outlives no transaction: a pooler may hand the session to others then
+            with session.transaction():
+                session.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}")
+                session.execute("SET LOCAL statement_timeout = 0")
                 session.execute(step.sql)
-            else:
-                with session.transaction():
-                    session.execute(step.sql)
+            return
+        session.execute(f"SET lock_timeout = {LOCK_MS_MAX}")
+        session.execute("SET statement_timeout = 0")
+        try:
+            session.execute(step.sql)
         finally:
             if not session.closed:
                 session.execute("RESET lock_timeout")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from antiphon.engines.postgres import ddl
-from antiphon.engines.postgres.access import SETTING, role_name
+from antiphon.engines.postgres.access import SETTING, match_name, role_name
 from antiphon.engines.postgres.binary import selected, value_of
-from antiphon.engines.postgres.connection import Server, Session, bounds, enter
+from antiphon.engines.postgres.connection import Server, Session, enter
 from antiphon.engines.postgres.ddl import NUMBER, quoted
 from antiphon.engines.postgres.values import asked, parameter
 from antiphon.model.errors import Corrupt, Unavailable
@@ -59,8 +59,6 @@ class PostgresSource:
             yield
             return
         with self._server.transaction() as session:
-            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            bounds(session)
             self._inside.session = session
             try:
                 yield
@@ -72,42 +70,30 @@ class PostgresSource:
         seen_by(reader, table, self._declared)  # refuses what nobody may read alone, in the same words as the file does
         with self.reading():
             session: Session = self._inside.session
-            try:
-                enter(session, role_name(self._schema, "agent"))
-                session.execute(f"SELECT set_config('{SETTING}', %s, true)", (reader.agent.hex(),))
-                yield session
-            finally:
-                if not session.closed and not session.broken and session.info.transaction_status != _FAILED:
-                    session.execute("RESET ROLE")
+            enter(session, role_name(self._schema, "agent"), {SETTING: reader.agent.hex()})
+            yield session
 
     # -- as a place within reach ---------------------------------------------------------------------------------
 
     name: Final = "store"
 
     def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
-        """A row and its author; see `query/reach.py`."""
+        """A row, its author and its age; see `query/reach.py`. *Cost*: four round trips."""
         where = self._where_key(table, key)
-        text = f"SELECT {self._shown(table)}, {ddl.AUTHOR} FROM {self._name(table)} {where.text}"
+        ago = "(extract(epoch FROM clock_timestamp() - pulse) * 1000)::bigint"
+        age = f"(SELECT {ago} FROM {quoted(self._schema)}._fence)"
+        text = f"SELECT {self._shown(table)}, {ddl.AUTHOR}, {age} FROM {self._name(table)} {where.text}"
         with self._as(reader, table) as session:
             row = session.execute(text, where.values, binary=True).fetchone()
         if row is None:
             return None
-        return Found(_stored(table, row[:-1]).values, None if row[-1] is None else bytes(row[-1]))
+        if row[-1] is None:
+            raise Unavailable("nobody has fed this PostgreSQL to the end yet")
+        author = None if row[-2] is None else bytes(row[-2])
+        return Found(_stored(table, row[:-2]).values, author, max(0, int(row[-1])))
 
     def keep(self, table: Table, key: bytes, found: Found) -> None:
         """Nothing: what is here comes from the feed alone."""
-
-    def age_ms(self) -> int:
-        """How long ago its feeder said that everything is here. Raises Unavailable where it never did."""
-        with self.reading():
-            session: Session = self._inside.session
-            row = session.execute(
-                "SELECT (extract(epoch FROM clock_timestamp() - pulse) * 1000)::bigint "
-                f"FROM {quoted(self._schema)}._fence"
-            ).fetchone()
-        if row is None or row[0] is None:
-            raise Unavailable("nobody has fed this PostgreSQL to the end yet")
-        return max(0, int(row[0]))
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -255,9 +241,13 @@ class PostgresSource:
         held = _all(table, tests)
         words = ddl.words_of(table)
         rank = f"ts_rank({words}, plainto_tsquery('simple', %s))"
+        if seen_by(reader, table, self._declared).all:
+            found_in = f"{self._name(table)} WHERE {words} @@ plainto_tsquery('simple', %s)"
+        else:
+            found_in = f"{quoted(self._schema)}.{quoted(match_name(table))}(%s) WHERE TRUE"
         statement = (
-            f"SELECT {NUMBER}, {rank} AS rank FROM {self._name(table)} WHERE {words} @@ plainto_tsquery('simple', %s) "
-            f"AND {held.text} ORDER BY rank DESC, {NUMBER} LIMIT {limit:d}"
+            f"SELECT {NUMBER}, {rank} AS rank FROM {found_in} AND {held.text} "
+            f"ORDER BY rank DESC, {NUMBER} LIMIT {limit:d}"
         )
         with self._as(reader, table) as session:
             found = session.execute(statement, (text, text, *held.values)).fetchall()
@@ -276,10 +266,6 @@ class PostgresSource:
             return [
                 value_of(declared, value) for (value,) in session.execute(text, along.values, binary=True).fetchall()
             ]
-
-
-_FAILED: Final = 3
-"""libpq's status of a transaction that an error has ended."""
 
 
 def _position(plan: Plan, row: StoredRow) -> Position:

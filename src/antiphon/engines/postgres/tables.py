@@ -6,6 +6,7 @@ takes what is newer. Rows that are gone leave their key and version in `_gone`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
@@ -15,10 +16,11 @@ import psycopg
 
 from antiphon.engines.postgres import access, ddl
 from antiphon.engines.postgres.binary import Encoder, copied, encoder, selected, sql_type, value_of
-from antiphon.engines.postgres.connection import Server, Session, bounds
+from antiphon.engines.postgres.connection import Server, Session, address_of, bounds
 from antiphon.engines.postgres.partitions import Partitions
+from antiphon.engines.postgres.shape import Held, altered, held
 from antiphon.engines.postgres.values import asked, parameter
-from antiphon.model.errors import Conflict, InvalidInput, Rejected
+from antiphon.model.errors import Conflict, Corrupt, InvalidInput, Rejected
 from antiphon.model.table import Column, Table, Type
 from antiphon.model.values import key_of, key_values
 from antiphon.views.feed import Change, version_of
@@ -55,12 +57,15 @@ class PostgresTables:
         self._plans: dict[str, _Plan] = {}
         self._partitions = Partitions()
         self._has_roles = True
+        self._horizons: dict[str, int] = {}
 
     @property
     def lacks(self) -> list[str]:
         """What the server has not, in a person's words: tables work without it."""
         found = [line for plan in self._plans.values() for line in ddl.lacking(plan.table, self._server.dialect)]
-        roles = [] if self._has_roles else ["this user may make no roles: only the tables' owner may read them"]
+        names = ", ".join(access.role_name(self._schema, role) for role in access.ROLES)
+        said = f"this user may make no roles, and not all of {names} are there: only the tables' owner may read them"
+        roles = [] if self._has_roles else [said]
         return [*(f"the extension {name} is not to be had" for name in self._server.lacks), *roles, *found]
 
     def close(self) -> None:
@@ -95,13 +100,16 @@ class PostgresTables:
     def _q(self, name: str) -> str:
         return f"{ddl.quoted(self._schema)}.{ddl.quoted(name)}"
 
+    def _is_founded(self, session: Session) -> bool:
+        return session.execute("SELECT to_regclass(%s)", (self._q("_gone"),)).fetchone() != (None,)
+
     def _found(self, session: Session) -> None:
         """Makes the schema and what every engine keeps beside its rows."""
-        known = session.execute("SELECT to_regclass(%s)", (self._q("_gone"),)).fetchone()
-        if known is not None and known[0] is not None:
+        if self._is_founded(session):
             return
         session.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
-        session.execute(f"CREATE SCHEMA IF NOT EXISTS {ddl.quoted(self._schema)}")
+        if session.execute("SELECT to_regnamespace(%s)", (ddl.quoted(self._schema),)).fetchone() == (None,):
+            session.execute(f"CREATE SCHEMA IF NOT EXISTS {ddl.quoted(self._schema)}")  # asks for a right to it first
         session.execute(
             f"CREATE TABLE IF NOT EXISTS {self._q('_fence')} (one boolean PRIMARY KEY CHECK (one), "
             "epoch bigint NOT NULL, pulse timestamptz)"
@@ -140,8 +148,13 @@ class PostgresTables:
             self._found(session)
             session.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
             with_roles = self._roles(session)
+            new = [table for table in tables if self._is_new(session, table)]
+            there = self._as_declared(session, [table for table in tables if table not in new])
             for table in tables:
-                if not self._is_new(session, table):
+                if table not in new:
+                    policed = there[table.name].policed or not with_roles
+                    for statement in () if policed else access.policies_sql(table, known, self._schema):
+                        session.execute(statement)
                     continue
                 for statement in (
                     *ddl.table_sql(table, dialect),
@@ -158,14 +171,32 @@ class PostgresTables:
         self._plans |= {table.name: _planned(table, dialect) for table in tables}
 
     def _roles(self, session: Session) -> bool:
-        """Makes the roles; whether this user may."""
+        """Makes the roles where they are missing; whether they are there."""
+        self._has_roles = True
         try:
             with session.transaction():
                 for statement in access.roles_sql(self._schema):
                     session.execute(statement)
         except psycopg.errors.InsufficientPrivilege:
             self._has_roles = False
-        return self._has_roles
+            return False
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
+            for statement in access.joined_sql(self._schema):  # to feed one need not be in them
+                session.execute(statement)
+        return True
+
+    def _as_declared(self, session: Session, tables: Sequence[Table]) -> dict[str, Held]:
+        """The tables as they are there. Raises Corrupt where somebody altered one."""
+        there = held(session, tables, self._schema)
+        for table in tables:
+            wrong = altered(table, there.get(table.name))
+            if wrong:
+                raise Corrupt(
+                    f"PostgreSQL at {address_of(self._server.url)}: somebody altered the table {table.name!r}: "
+                    f"{'; '.join(wrong)}. `antiphon migrate` mends it, and then feeding fills it",
+                    table=table.name,
+                )
+        return there
 
     def _is_new(self, session: Session, table: Table) -> bool:
         """Whether the table is still to be made. Raises InvalidInput where it was made from another declaration."""
@@ -191,6 +222,8 @@ class PostgresTables:
     def apply(self, epoch: int, changes: Sequence[Change]) -> None:
         newest: dict[str, dict[bytes, Change]] = {}
         for change in changes:
+            if self._is_past(change):
+                continue
             kept = newest.setdefault(change.table, {})
             had = kept.get(change.key)
             if had is None or had.version < change.version:
@@ -201,13 +234,19 @@ class PostgresTables:
         needed = {
             name: self._partitions.needed(plans[name].table, dialect, kept.values()) for name, kept in newest.items()
         }
-        with self._server.transaction() as session:
-            self._hold(session, epoch)
-            for name, kept in newest.items():
-                if needed[name]:
-                    self._partitions.make(session, plans[name].table, dialect, needed[name])
-                gone = any(change.row is None for change in kept.values())
-                _merge(session, plans[name], payloads[name], gone=gone)
+        try:
+            with self._server.transaction() as session:
+                self._hold(session, epoch)
+                for name, kept in newest.items():
+                    if needed[name]:
+                        self._partitions.make(session, plans[name].table, dialect, needed[name])
+                    gone = any(change.row is None for change in kept.values())
+                    _merge(session, plans[name], payloads[name], gone=gone)
+        except (Rejected, Corrupt):  # is it the row, or the table?
+            with self._server.transaction() as session:
+                if self._is_founded(session):
+                    self._as_declared(session, [plan.table for plan in plans.values()])
+            raise
         for name, periods in needed.items():
             self._partitions.keep(plans[name].table, periods)
 
@@ -237,6 +276,33 @@ class PostgresTables:
             return session.execute(
                 f"DELETE FROM {self._q('_gone')} WHERE name = %s AND version < %s", (table.name, version)
             ).rowcount
+
+    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+        """Drops partitions and chunks that are wholly past, makes the next ones, and looks whether somebody altered
+        a table; how many it dropped.
+        """
+        with self._server.transaction() as session:
+            self._hold(session, epoch)
+            self._as_declared(session, tables)
+            horizons, dropped = self._partitions.retire(session, tables, self._server.dialect)
+        self._horizons |= horizons
+        return dropped
+
+    def horizon(self, table: Table) -> int | None:
+        """Before which time its rows are dropped, by the server's clock; None where all are kept."""
+        dialect = self._server.dialect
+        if ddl.retained(table, dialect) is None:
+            return None
+        with self._server.transaction() as session:
+            return self._partitions.horizon(session, table, dialect)
+
+    def _is_past(self, change: Change) -> bool:
+        """Whether a row is of a time whose partitions are dropped: it would only make them again."""
+        horizon = self._horizons.get(change.table)
+        if horizon is None or change.row is None:
+            return False
+        retention = self._plan(change.table).table.retention
+        return retention is not None and int(change.row[retention.column]) < horizon
 
     def pulse(self, epoch: int) -> None:
         with self._server.transaction() as session:
@@ -293,21 +359,25 @@ def _payload(plan: _Plan, changes: list[Change]) -> bytes:
             values = [key.get(name) for name in plan.names]
         else:
             values = [change.row.get(name) for name in plan.names]
-        rows.append((*values, change.version, change.author, change.key, change.row is None))
+        row = (*values, change.version, change.author, change.key, change.row is None)
+        if change.row is None and _culprit(plan, [row]) is not None:
+            continue  # no row of such a key was ever held here
+        rows.append(row)
     try:
         return copied(rows, plan.encoders)
     except Rejected as error:
         raise Rejected(f"{_culprit(plan, rows)}: {error}") from None
 
 
-def _culprit(plan: _Plan, rows: Sequence[Sequence[Any]]) -> str:
+def _culprit(plan: _Plan, rows: Sequence[Sequence[Any]]) -> str | None:
+    """The column whose value cannot be held."""
     for row in rows:
         for name, value, encode in zip(plan.names, row, plan.encoders, strict=False):
             try:
                 _ = b"" if value is None else encode(value)
             except Rejected:
                 return f"column {name}"
-    return "a row"
+    return None
 
 
 def _merge(session: Session, plan: _Plan, payload: bytes, *, gone: bool) -> None:

@@ -150,10 +150,13 @@ return {'TAKEN', '1'}
 """
 """KEYS: fence, pulse. ARGV: epoch."""
 
-AGE: Final = """
-local pulse = redis.call('GET', KEYS[1])
-if not pulse then return -1 end
-local now = redis.call('TIME')
-return now[1] * 1000 + math.floor(now[2] / 1000) - pulse
+READ: Final = """
+local pulse = redis.call('GET', KEYS[2])
+local age = -1
+if pulse then
+  local now = redis.call('TIME')
+  age = now[1] * 1000 + math.floor(now[2] / 1000) - pulse
+end
+return {redis.call('GET', KEYS[1]), age}
 """
-"""KEYS: pulse. How many ms ago it was; -1 where it never was."""
+"""KEYS: row, pulse. The row, and how many ms ago the pulse was; -1 where it never was."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
+
+from redis.commands.core import Script
 
 from antiphon.engines.redis import scripts
 from antiphon.engines.redis.connection import ANSWER_S_MAX, asking, connected
@@ -27,7 +29,7 @@ class RedisRows:
     ) -> None:
         self._url, self._prefix, self._declared = url, prefix, declared
         self._client = connected(url, answer_s_max=answer_s_max)
-        self._age = self._client.register_script(scripts.AGE)
+        self._read: Script = self._client.register_script(scripts.READ)
 
     def close(self) -> None:
         """Ends the connections."""
@@ -38,15 +40,17 @@ class RedisRows:
 
     def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
         with asking(self._url):
-            raw: Any = self._client.get(self._key(table, key))
+            raw, age = self._read(keys=[self._key(table, key), f"{self._prefix}antiphon:pulse"])
         if raw is None or len(raw) <= DIGITS:
             return None
+        if int(age) < 0:
+            raise Unavailable("nobody has fed this Redis to the end yet")
         values, author = unpacked(table, raw[DIGITS:])
         seen = seen_by(reader, table, self._declared)
         own = not seen.all and author == reader.agent and table.rollup_of is None
         if not own and not seen.holds(reader.agent, -1, values):
             return None
-        return Found(values, author)
+        return Found(values, author, int(age))
 
     def keep(self, table: Table, key: bytes, found: Found) -> None:
         """Keeps a row of a further place for a minute, unless a feeder has written it, or that it is gone.
@@ -56,10 +60,3 @@ class RedisRows:
         image = packed(table, found.values, joined([]), found.author)
         with asking(self._url):
             self._client.set(self._key(table, key), b"0" * DIGITS + image, px=KEPT_MS, nx=True)
-
-    def age_ms(self) -> int:
-        with asking(self._url):
-            age: Any = self._age(keys=[f"{self._prefix}antiphon:pulse"])
-        if int(age) < 0:
-            raise Unavailable("nobody has fed this Redis to the end yet")
-        return int(age)
