@@ -16,6 +16,14 @@ SAYS = {
         "verified: True",
         "after forgetting Bob: None [",
     ],
+    "market": [
+        "import: 2 added, [(3, 'Employees')]",
+        "trust in A. Meyer: 0.60",
+        "bob: asked 8",
+        "actual: 1000.00",
+        "webhook: ['taken', 'known']",
+        "forgotten: None verified: True",
+    ],
     "tasks": [
         "hot: ['Survey the harbour +3-0', 'Draw the chart +1-1']",
         "controversial: ['Draw the chart +1-1', 'Survey the harbour +3-0']",

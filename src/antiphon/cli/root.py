@@ -24,6 +24,7 @@ from antiphon.cli import (
     grants,
     homes,
     keeping,
+    market,
     migrate,
     passphrase,
     proving,
@@ -43,7 +44,7 @@ from antiphon.model import errors
 INTERRUPTED: Final = 130
 _SECTIONS: Final = {
     "Begin": ("init", "demo"),
-    "Write": ("remember", "import", "compress"),
+    "Write": ("remember", "import", "market", "compress"),
     "Find": ("recall", "show", "history", "log", "rows", "follow", "tables"),
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
@@ -206,6 +207,7 @@ for verb in (
     replay.replay,
     engines.engines,
     migrate.migrate,
+    market.market,
     upkeep.doctor,
     passphrase.passphrase,
     recover.recover,
