@@ -24,6 +24,12 @@ SAYS = {
         "webhook: ['taken', 'known']",
         "forgotten: None verified: True",
     ],
+    "mindmap": [
+        "3 minds, mean ATP 3.0, spread 1.803",
+        "'The tide floods the mill': 4 minds, resonance 0.95",
+        "tide > sandbags 0.86",
+        "without bob: 0.0",
+    ],
     "tasks": [
         "hot: ['Survey the harbour +3-0', 'Draw the chart +1-1']",
         "controversial: ['Draw the chart +1-1', 'Survey the harbour +3-0']",

@@ -7,10 +7,11 @@ from typing import Final
 from antiphon.domains.items import ITEMS
 from antiphon.domains.market import MARKET
 from antiphon.domains.memory import MEMORY
+from antiphon.domains.mindmap import MINDMAP
 from antiphon.domains.network import NETWORK
 from antiphon.domains.tasks import TASKS
 from antiphon.domains.wisdom import WISDOM
 from antiphon.views.domain import Domain
 
-BUILT_IN: Final[tuple[Domain, ...]] = (MEMORY, ITEMS, NETWORK, TASKS, WISDOM, MARKET)
+BUILT_IN: Final[tuple[Domain, ...]] = (MEMORY, ITEMS, NETWORK, TASKS, WISDOM, MARKET, MINDMAP)
 """The domains that every home knows."""
