@@ -16,6 +16,13 @@ SAYS = {
         "verified: True",
         "after forgetting Bob: None [",
     ],
+    "loops": [
+        "refused: 20 are asked for, and the user has 10",
+        "lineage: ['Watch it by night (1)', 'Watch the tide for [person 1] (0)']",
+        "blessed: True by 1 agent and a guild",
+        "fulfilled: fulfilled | waiting: 0",
+        "drift: 0.",
+    ],
     "market": [
         "import: 2 added, [(3, 'Employees')]",
         "trust in A. Meyer: 0.60",

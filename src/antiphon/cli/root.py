@@ -26,6 +26,7 @@ from antiphon.cli import (
     keeping,
     market,
     migrate,
+    migrate_from,
     passphrase,
     proving,
     reading,
@@ -44,13 +45,13 @@ from antiphon.model import errors
 INTERRUPTED: Final = 130
 _SECTIONS: Final = {
     "Begin": ("init", "demo"),
-    "Write": ("remember", "import", "market", "compress"),
+    "Write": ("remember", "import", "market", "migrate-from", "compress"),
     "Find": ("recall", "show", "history", "log", "rows", "follow", "tables"),
     "Prove": ("prove", "checkpoint", "verify"),
     "Forget": ("forget",),
     "Look after": (
         "export", "stats", "views", "rejections", "requests", "homes", "grants", "replay", "engines", "migrate",
-        "doctor", "passphrase", "recover", "adopt",
+        "doctor", "passphrase", "recover", "adopt", "migrate-to",
         "mcp",
     ),
 }  # fmt: skip
@@ -208,6 +209,8 @@ for verb in (
     engines.engines,
     migrate.migrate,
     market.market,
+    migrate_from.migrate_from,
+    migrate_from.migrate_to,
     upkeep.doctor,
     passphrase.passphrase,
     recover.recover,
