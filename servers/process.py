@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from typing import Any
 
 READY_S_MAX = 60.0
 STOP_S_MAX = 20.0
+PORTS = range(15_000, 30_000)
+"""Where servers listen: below the ports that a system hands to outgoing connections, so none can sit on the port of a
+server that a test has stopped for a moment."""
 SERVANTS = ("postgres", "nobody")
 """Who servers run as where this process is root: the first that the machine knows."""
 
@@ -24,11 +28,13 @@ class NotReady(RuntimeError):
 
 
 def free_port() -> int:
-    """A loopback port that nobody had a moment ago."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port: int = asked.getsockname()[1]
-        return port
+    """A loopback port of PORTS that nobody had a moment ago. Drawn: processes that ask at once seldom get the same."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as asked, contextlib.suppress(OSError):
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            asked.bind(("127.0.0.1", port))
+            return port
+    raise NotReady(f"no port of {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def servant() -> pwd.struct_passwd | None:

@@ -56,7 +56,9 @@ class Valkey:
         if self._memory:
             words += ["--maxmemory", str(self._memory), "--maxmemory-policy", "allkeys-lru"]
         if self._slots is not None:
-            words += ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
+            # Said: what it would choose, 10,000 above its own, may be taken or more than there are.
+            words += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+            words += ["--cluster-require-full-coverage", "no"]
         return words
 
     def _asked(self, command: str, wanted: bytes) -> bool:
