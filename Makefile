@@ -63,8 +63,8 @@ format: $(READY) ## let ruff rewrite what it can
 sim: $(READY) ## the simulation with one seed: make sim SEED=7
 	@ANTIPHON_SIM_SEED=$(SEED) ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server" tests/simulation $(ARGS)
 
-engines: $(READY) ## the contract suites, on real servers, which it installs and starts itself
-	@$(BIN)/python -m servers
+engines: $(READY) ## the contract suites, on real servers, which it installs and starts, or which URLs name
+	@$(BIN)/python -m servers --or-named
 	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests/contracts $(ARGS)
 
 bench: $(READY) ## every figure beside its baseline (ARGS="NAME --json" for one)

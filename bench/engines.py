@@ -38,6 +38,7 @@ from antiphon.model.values import canonical, key_of
 from antiphon.views.feed import Change, version_of
 from bench.figures import Figure, Size, alternate, figure
 from bench.places import PLAIN, scratch
+from bench.reads import mixed
 from bench.texts import texts
 from servers import Postgres, Valkey
 
@@ -79,6 +80,7 @@ def run(size: Size) -> Iterator[Figure]:
         for name, url in (("PostgreSQL", server.url()), ("Valkey", cache.url())):
             yield from _followed(name, url, size)
         yield from _reads(server, cache, size)
+        yield from mixed(server, size)
     for name, package in (("PostgreSQL", "postgres"), ("Redis and Valkey", "redis")):
         yield figure(f"lines of code of the engine {name}, without blanks and comments", "lines", [_lines(package)])
 

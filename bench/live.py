@@ -118,15 +118,15 @@ def _followed(home: Path, words: list[str], *, batch: int, pace: int | None = No
 def subscribe(home: Path, events: int) -> None:
     """The other process: follows from now on until it has seen so many, then says when, how late and at what cost."""
     from antiphon.engines.memory import MemoryTables
-    from antiphon.views.feed import Change
+    from antiphon.views.feed import Change, Marks
 
     class Counting(MemoryTables):
         lags: list[float] = []  # noqa: RUF012  # there is one of it
         counting = False
         last = 0.0
 
-        def apply(self, epoch: int, changes: Sequence[Change]) -> None:
-            super().apply(epoch, changes)
+        def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
+            super().apply(epoch, changes, marks=marks)
             if self.counting:
                 now = self.last = time()
                 self.lags += [now - change.row["weight"] for change in changes if change.row is not None]

@@ -8,8 +8,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-from servers.cache import installed
-from servers.debian import Apt, bind_libraries
+from servers.cache import Told, installed, quiet
+from servers.debian import bind_libraries, debian
 from servers.postgres import PASSWORD, USER
 from servers.process import Process, free_port, hand_over
 
@@ -22,17 +22,15 @@ def _wanted(package: str) -> bool:
     return package.startswith("lib") and not package.startswith(("libdebconf", "libperl", "libpython", "libpq-dev"))
 
 
-def _install(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="antiphon-apt-") as scratch:
-        apt = Apt(Path(scratch))
-        apt.update()
-        apt.unpack(apt.closure(["pgbouncer"], keep=_wanted), folder)
+def _install(folder: Path, told: Told) -> None:
+    with debian(told) as apt:
+        apt.unpack(apt.closure(["pgbouncer"], keep=_wanted), folder, told)
     bind_libraries(folder, [folder / "usr/sbin/pgbouncer"])
 
 
-def install() -> Path:
-    """The program, installed where it was not."""
-    return installed("pgbouncer", _install) / "usr/sbin/pgbouncer"
+def install(told: Told = quiet) -> Path:
+    """The program, installed where it was not. Raises ServerMissing."""
+    return installed("pgbouncer", _install, told) / "usr/sbin/pgbouncer"
 
 
 class Pgbouncer:

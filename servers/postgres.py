@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from servers.cache import installed
-from servers.debian import Apt, bind_libraries
+from servers.cache import Told, installed, quiet
+from servers.debian import bind_libraries, debian
 from servers.process import Process, free_port, hand_over, run
 
 MAJOR = 17
@@ -27,13 +27,10 @@ def _wanted(package: str) -> bool:
     return package.startswith("lib") or package == "zlib1g"
 
 
-def _install(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="antiphon-apt-") as scratch:
-        apt = Apt(Path(scratch))
-        apt.update()
+def _install(folder: Path, told: Told) -> None:
+    with debian(told) as apt:
         names = [f"postgresql-{MAJOR}", f"postgresql-client-{MAJOR}", *(f"postgresql-{MAJOR}-{e}" for e in EXTENSIONS)]
-        packages = apt.closure(names, keep=_wanted)
-        apt.unpack(packages, folder)
+        apt.unpack(apt.closure(names, keep=_wanted), folder, told)
     home = folder / f"usr/lib/postgresql/{MAJOR}"
     shutil.rmtree(home / "lib/bitcode", ignore_errors=True)
     for name in ("llvmjit.so", "llvmjit_types.bc"):
@@ -41,9 +38,9 @@ def _install(folder: Path) -> None:
     bind_libraries(folder, sorted((home / "bin").iterdir()))
 
 
-def install() -> Path:
-    """The folder of the programs, installed where it was not."""
-    return installed(f"postgresql-{MAJOR}", _install) / f"usr/lib/postgresql/{MAJOR}/bin"
+def install(told: Told = quiet) -> Path:
+    """The folder of the programs, installed where it was not. Raises ServerMissing."""
+    return installed(f"postgresql-{MAJOR}", _install, told) / f"usr/lib/postgresql/{MAJOR}/bin"
 
 
 class Postgres:
@@ -74,13 +71,16 @@ class Postgres:
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": "/"}
 
     def _answers(self) -> bool:
-        asked = subprocess.run(
-            [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)],
-            env=self._environment(),
-            check=False,
-            capture_output=True,
-            timeout=10,
-        )
+        try:
+            asked = subprocess.run(
+                [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)],
+                env=self._environment(),
+                check=False,
+                capture_output=True,
+                timeout=10,
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return asked.returncode == 0
 
     def _configure(self) -> None:
@@ -161,7 +161,7 @@ class Postgres:
 
     def promote(self) -> None:
         """Makes a standby the primary."""
-        run([str(self._bin / "pg_ctl"), "promote", "-D", str(self.data), "-w", "-t", "60"], env=self._environment())
+        run([str(self._bin / "pg_ctl"), "promote", "-D", str(self.data), "-w", "-t", "180"], env=self._environment())
 
     def dump(self, database: str = "postgres") -> str:
         """Everything that a database holds, as text."""

@@ -28,7 +28,7 @@ class Pretender:
             while True:
                 client, _ = self._listening.accept()
                 with client, contextlib.suppress(OSError):
-                    client.settimeout(5)
+                    client.settimeout(60)
                     (self._as_postgres if self._kind == "postgresql" else self._as_redis)(client)
 
     def _as_postgres(self, client: socket.socket) -> None:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-READY_S_MAX = 60.0
-STOP_S_MAX = 20.0
+READY_S_MAX = 180.0
+STOP_S_MAX = 60.0
+RUN_S_MAX = 300.0
+"""Of a machine that others keep busy."""
 PORTS = range(15_000, 30_000)
 """Where servers listen: below the ports that a system hands to outgoing connections, so none can sit on the port of a
 server that a test has stopped for a moment."""
@@ -59,7 +61,7 @@ def hand_over(folder: Path) -> None:
         os.chown(folder, user.pw_uid, user.pw_gid)
 
 
-def run(command: Sequence[str], *, timeout_s: float = 120, env: Mapping[str, str] | None = None) -> str:
+def run(command: Sequence[str], *, timeout_s: float = RUN_S_MAX, env: Mapping[str, str] | None = None) -> str:
     """What a command prints, run as servers are. Raises NotReady with what it said."""
     done = subprocess.run(
         command,

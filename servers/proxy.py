@@ -12,6 +12,8 @@ from collections.abc import Callable
 from servers.process import free_port
 
 CHUNK_BYTES = 64 << 10
+WITHIN_S = 120.0
+"""What happens at all happens within this, on a machine that others keep busy."""
 
 
 class Proxy:
@@ -103,7 +105,7 @@ class Proxy:
         self.close()
 
 
-def until(true: Callable[[], bool], *, within_s: float = 30, what: str = "it") -> None:
+def until(true: Callable[[], bool], *, within_s: float = WITHIN_S, what: str = "it") -> None:
     """Waits until something is so. Raises AssertionError where it does not come."""
     end = time.monotonic() + within_s
     while not true():

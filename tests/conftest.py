@@ -9,9 +9,13 @@ import threading
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.simulation.views_world import Cast
 
 # A shell that starts this in the background ignores ^C for it and all its children, and some tests press ^C.
 if threading.current_thread() is threading.main_thread():
@@ -49,3 +53,11 @@ def sim_seed() -> int:
     seed = int(os.environ.get("ANTIPHON_SIM_SEED", "1"))
     print(f"to repeat: make sim SEED={seed}")
     return seed
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> "Cast":
+    """Two principals with two agents each, for worlds of `tests/simulation/views_world.py`; made once a module."""
+    from tests.simulation.views_world import cast  # most tests need nobody
+
+    return cast(tmp_path_factory.mktemp("people"))

@@ -86,7 +86,8 @@ def _lag(figures: Figures) -> Group:
     most = max(one.events for listed in figures.samples.values() for one in listed)
     for name, listed in figures.samples.items():
         table.add_row(f"[bold]{name}[/bold]", _chart(listed, figures.whole_s, most))
-    table.add_row("", _marks(figures))
+    for line in _marks(figures):
+        table.add_row("", line)
     said = Table.grid(padding=(0, 2))
     said.add_column(style="dim", no_wrap=True)
     said.add_column()
@@ -130,15 +131,18 @@ def _chart(listed: Sequence[Sample], whole_s: float, most: int) -> Text:
     return found
 
 
-def _marks(figures: Figures) -> Text:
-    """What happened when, below the chart; what would stand on something else is left out."""
-    line = [" "] * CHART
-    for at, mark in sorted(figures.marks, key=lambda one: one[1] == "written"):
-        begin = min(CHART - 1, int(at / figures.whole_s * CHART))
-        label = f"▲{mark}"
-        if begin + len(label) <= CHART and all(cell == " " for cell in line[begin : begin + len(label) + 1]):
-            line[begin : begin + len(label)] = label
-    return Text("".join(line), style="dim")
+def _marks(figures: Figures) -> list[Text]:
+    """What happened when, below the chart: each in the first line that has room for it."""
+    lines: list[list[str]] = []
+    for at, mark in figures.marks:
+        label = f"▲{mark} "
+        begin = max(0, min(CHART - len(label) + 1, int(at / figures.whole_s * CHART)))
+        place = next((line for line in lines if all(cell == " " for cell in line[begin : begin + len(label)])), None)
+        if place is None:
+            place = [" "] * (CHART + 1)
+            lines.append(place)
+        place[begin : begin + len(label)] = label
+    return [Text("".join(line).rstrip(), style="dim") for line in lines]
 
 
 def _rows(figures: Figures) -> Group:

@@ -22,13 +22,14 @@ from servers.region import asking, searching
 from servers.region.interrupts import Interrupts
 from servers.region.searching import Place
 from servers.region.talks import read_talks
-from servers.region.watching import Sample, Watch
+from servers.region.watching import Sample, Watch, waiting
 from servers.region.writing import Chatting, Wrote
 
 KILLED_AT: Final = 0.35
 STARTED_AT: Final = 0.6
 """Shares of the conversations after which PostgreSQL dies, and is started again."""
-SETTLED_S_MAX: Final = 60.0
+SETTLED_S_MAX: Final = 180.0
+"""Of a machine that others keep busy."""
 STORE: Final = "PostgreSQL"
 CACHE: Final = "Valkey"
 
@@ -100,26 +101,28 @@ class Story:
         """Everything, in order. Raises NotReady where a server does not do what it should."""
         self._servers()
         talks = read_talks(corpus.corpus_path(), messages_max=self._messages_max)
-        with self._interrupts.shield():
-            self._fleet = Fleet.create(self._folder / "fleet")
-            self._ending.callback(self._fleet.close)
-        self._chatting = Chatting(self._fleet, talks)
+        with waiting(self._console, "making the agents of the fleet"):
+            with self._interrupts.shield():
+                self._fleet = Fleet.create(self._folder / "fleet")
+                self._ending.callback(self._fleet.close)
+            self._chatting = Chatting(self._fleet, talks)
         self.figures.agents = len(self._chatting.agents)
         self._attach()
         self._write_and_kill()
         self._forget()
         self._compare()
+        self._watch.doing("asking in SQL")
         self.figures.asked = asking.ask(self._store.url())
         self.figures.whole_s = self._watch.now_s
         self._watch.close()
         return self.figures
 
     def _servers(self) -> None:
-        with self._interrupts.shield():
+        with waiting(self._console, "starting postgres"), self._interrupts.shield():
             self._store = Postgres(self._folder_of("postgres"))
             self._ending.callback(self._store.remove)
             self._store.start()
-        with self._interrupts.shield():
+        with waiting(self._console, "starting valkey"), self._interrupts.shield():
             self._cache = Valkey(self._folder_of("valkey"), append_only=False)
             self._ending.callback(self._cache.remove)
             self._cache.start()
@@ -132,7 +135,6 @@ class Story:
         self.figures.versions[CACHE] = str(info.get("valkey_version") or info.get("redis_version"))
 
     def _folder_of(self, name: str) -> Path:
-        self._console.print(f"[dim]starting {name} …[/dim]", highlight=False)
         folder = self._folder / name
         folder.mkdir()
         hand_over(folder)
@@ -158,6 +160,7 @@ class Story:
             for follower in self._followers.values():
                 self._ending.callback(follower.close)
                 follower.start()
+            self._watch.doing("their tables are being made")
             self._watch.start()
         self._settle()
         self.figures.prepared_s = self._watch.say(
@@ -169,6 +172,7 @@ class Story:
     def _harden(self) -> None:
         """Has the store's new files written out by now, all at once, and not one by one while it starts again."""
         self._watch.say(f"{STORE} writes its new files out (CHECKPOINT)")
+        self._watch.doing("CHECKPOINT")
         with psycopg.connect(self._store.url(), autocommit=True) as session:
             session.execute("CHECKPOINT")
             session.execute("ALTER SYSTEM SET recovery_init_sync_method = 'syncfs'")
@@ -194,6 +198,7 @@ class Story:
             self._store.kill()
         killed = watch.say(f"[bold red]kill -9[/bold red] to {STORE} and all its workers", mark="kill -9")
         chatting.wait(round(count * STARTED_AT))
+        watch.doing(f"{STORE} starts again, and reads its log")
         with self._interrupts.shield():
             self._store.start()
         back = watch.say(f"{STORE} started again; {chatting.wrote.messages:,} messages are written", mark="start")
@@ -214,6 +219,7 @@ class Story:
 
     def _search(self) -> list[Place]:
         """What is where, while nobody writes: the file is read by its bytes, not through the store."""
+        self._watch.doing("searching the file, a dump of all rows, every key")
         self._settle()
         for follower in self._followers.values():
             follower.save()
@@ -235,6 +241,7 @@ class Story:
         figures.person, figures.words = person.name, person.words
         watch.say(f"looking for {person.name}, who said {len(person.words)} things that nobody else said")
         figures.before = self._search()
+        watch.doing("forgetting")
         began = time.monotonic()
         own = self._fleet.forget_agent(self._chatting.agents[person.name])
         others = self._fleet.forget_person(person.name)
@@ -249,6 +256,7 @@ class Story:
 
     def _compare(self) -> None:
         figures, replica = self.figures, self._fleet.replica
+        self._watch.doing("comparing every row, verifying every log")
         began = time.monotonic()
         figures.checked = {name: follower.check() for name, follower in self._followers.items()}
         figures.check_s = time.monotonic() - began

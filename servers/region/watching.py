@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from antiphon.model.errors import Unavailable
 from antiphon.replica.follow import Follower
 from servers.region.writing import Chatting
 
@@ -22,6 +27,7 @@ LINE_S: Final = 1.0
 RECENT: Final = 28
 LOOKS: Final = 5
 """How many bars are shown, and how many looks each stands for."""
+BAR_COLUMNS: Final = 24
 BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = {"following": "green", "bootstrapping": "cyan", "new": "dim"}
 
@@ -42,6 +48,19 @@ def bar(events: int, most: int) -> str:
     return BARS[round((len(BARS) - 1) * (events.bit_length() - 1) / max(1, most.bit_length() - 1))]
 
 
+@contextmanager
+def waiting(console: Console, words: str) -> Iterator[None]:
+    """Says what takes a while; to a person, with a sign that it goes on, and for how long."""
+    if not console.is_terminal:
+        console.print(f"{words} …", highlight=False)
+        yield
+        return
+    shown = (SpinnerColumn(), TextColumn("[dim]{task.description}[/dim]"), TimeElapsedColumn())
+    with Progress(*shown, console=console, transient=True) as bar:
+        bar.add_task(words, total=None)
+        yield
+
+
 class Watch:
     """Samples followers in a thread, and shows the newest on a console until `close`."""
 
@@ -53,6 +72,8 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
         self._live: Live | None = None
+        self._doing = ("", 0.0)
+        self._spinner = Spinner("dots")
         self._lined = 0.0
 
     @property
@@ -83,10 +104,15 @@ class Watch:
     def say(self, words: str, *, mark: str = "") -> float:
         """A line of the story that stays, with its time, which is returned; `mark` names it in the chart."""
         at = self.now_s
+        self._doing = ("", at)
         if mark:
             self.marks.append((at, mark))
         self._console.print(f"[dim]{at:6.1f} s[/dim]  {words}", highlight=False)
         return at
+
+    def doing(self, words: str) -> None:
+        """What is going on from now on, shown with how long it takes; nothing: until something is said of it again."""
+        self._doing = (words, self.now_s)
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):
@@ -100,7 +126,10 @@ class Watch:
 
     def _sample(self) -> None:
         for follower in self._followers:
-            lag = follower.lag()
+            try:
+                lag = follower.lag()
+            except Unavailable:  # the file is just being swapped or cleared: the next look will do
+                continue
             self.samples[follower.name].append(Sample(self.now_s, follower.state, lag.events, lag.seconds))
 
     def _screen(self) -> Any:
@@ -117,10 +146,16 @@ class Watch:
                 f"[bold]{name}[/bold]", f"[{colour}]{last.state:<13}[/{colour}]", f"{last.events:,} behind",
                 f"{last.seconds:.2f} s", Text("".join(bar(events, most) for events in listed), style=colour),
             )  # fmt: skip
-        head = Text.assemble(
-            ("the fleet ", "bold"), f" {wrote.messages:,} messages, {wrote.talks} of {len(talks)} conversations"
-        )
-        return Group(Text(), head, table)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text("the fleet", style="bold"), ProgressBar(total=len(talks), completed=wrote.talks, width=BAR_COLUMNS),
+            f"{wrote.messages:,} messages, {wrote.talks} of {len(talks)} conversations",
+        )  # fmt: skip
+        words, since = self._doing
+        if not words:
+            return Group(Text(), head, table)
+        self._spinner.update(text=Text(f"{words}  {self.now_s - since:.0f} s", style="dim"))
+        return Group(Text(), head, table, self._spinner)
 
 
 def _worst(listed: list[Sample]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import pytest
@@ -12,8 +11,17 @@ import pytest
 from antiphon.engines.memory import MemoryTables, MemoryTopics
 from antiphon.engines.sealing import SealedSink, Seals
 from antiphon.world.entropy import SeededEntropy
+from servers.places import own_name
 
-_numbers = count()
+OWN_POSTGRES = (pytest.mark.server, pytest.mark.needs("own postgres"))
+OWN_VALKEY = (pytest.mark.server, pytest.mark.needs("own valkey"))
+OWN_BOTH = (pytest.mark.server, pytest.mark.needs("own postgres", "own valkey"))
+"""Marks of tests that start and hurt servers of their own."""
+KINDS = (pytest.param("postgres", marks=OWN_POSTGRES), pytest.param("valkey", marks=OWN_VALKEY))
+
+
+PATIENCE_MS = 120_000
+"""A server that is there answers within this, on a machine that others keep busy."""
 
 
 def seals(*, blind: bytes = b"b" * 32) -> Seals:
@@ -24,7 +32,6 @@ def seals(*, blind: bytes = b"b" * 32) -> Seals:
 @contextmanager
 def engine(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """An empty engine of this name, on the server of this session where it needs one."""
-    number = next(_numbers)
     if name == "memory":
         yield MemoryTables()
     elif name == "sealed":
@@ -32,13 +39,14 @@ def engine(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     elif name == "postgres":
         from antiphon.engines.postgres.tables import PostgresTables
 
-        made = PostgresTables(request.getfixturevalue("postgres").url(), schema=f"s{number}")
+        made = PostgresTables(request.getfixturevalue("postgres").url(), schema=own_name("s"))
         yield made
         made.close()
     elif name in ("valkey", "cluster"):
         from antiphon.engines.redis.tables import RedisTables
 
-        cache = RedisTables(request.getfixturevalue(name).url(), prefix=f"{{{number}}}:")
+        place = request.getfixturevalue(name)
+        cache = RedisTables(place.url(), prefix=place.prefix())
         yield cache
         cache.close()
     else:
@@ -53,8 +61,27 @@ def carrier(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     elif name in ("valkey", "cluster"):
         from antiphon.engines.redis.live import RedisTopics
 
-        made = RedisTopics(request.getfixturevalue(name).url(), prefix=f"{{{next(_numbers)}}}:")
+        place = request.getfixturevalue(name)
+        made = RedisTopics(place.url(), prefix=place.prefix())
         yield made
         made.close()
     else:
         raise LookupError(name)
+
+
+def held(url: str) -> str:
+    """All rows of all tables of a PostgreSQL database, as text."""
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url, autocommit=True) as session, session.cursor() as cursor:
+        listed = session.execute(
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE relkind IN ('r', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        parts = []
+        for schema, name in listed:
+            asked = sql.SQL("COPY (SELECT * FROM {}.{}) TO STDOUT").format(sql.Identifier(schema), sql.Identifier(name))
+            with cursor.copy(asked) as copy:
+                parts += [f"{schema}.{name}", *(bytes(part).decode() for part in copy)]
+    return "\n".join(parts)

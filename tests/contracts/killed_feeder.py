@@ -1,4 +1,4 @@
-"""A process that has all modules loaded, and forks a feeder whenever it is told to: `python -m … KIND URL HOME`.
+"""A process that has all modules loaded, and forks a feeder whenever it is told to: `python -m … URL HOME`.
 
 Each feeder says on its standard output when a batch begins (`b`) and when it is delivered (`e`).
 """
@@ -6,31 +6,26 @@ Each feeder says on its standard output when a batch begins (`b`) and when it is
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from antiphon import Agent
-from antiphon.engines.postgres.tables import PostgresTables
-from antiphon.engines.redis.tables import RedisTables
+from antiphon.engines.urls import engine_at
 from tests.unit.views.notes import NOTES_DOMAIN
 
 TABLES = ["notes", "board"]
 
 
-def engine(kind: str, url: str) -> Any:
-    """The engine that is fed."""
-    return PostgresTables(url) if kind == "postgres" else RedisTables(url)
-
-
-def feed(kind: str, url: str, home: Path) -> None:
+def feed(url: str, home: Path) -> None:
     """Feeds until it is killed."""
-    sink = engine(kind, url)
+    sink = engine_at(url)
     apply = sink.apply
 
-    def told(*batch: Any) -> None:
+    def told(*batch: Any, **marks: Any) -> None:
         os.write(1, b"b")
-        apply(*batch)
+        apply(*batch, **marks)
         os.write(1, b"e")
 
     sink.apply = told
@@ -41,12 +36,12 @@ def feed(kind: str, url: str, home: Path) -> None:
 
 def main() -> None:
     """Forks a feeder for each line of the standard input, and says its process id."""
-    kind, url, home = sys.argv[1:]
+    url, home = sys.argv[1:]
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
-            feed(kind, url, Path(home))
-            os._exit(0)
+            feed(url, Path(home))
+            signal.pause()  # whoever has delivered everything is killed all the same
         os.write(1, f"<{child}>".encode())
         os.waitpid(child, 0)
         os.write(1, b".")

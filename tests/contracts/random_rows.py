@@ -87,7 +87,8 @@ def _plain(column: Column, chance: Random) -> Any:  # noqa: PLR0911
         case Type.TIMESTAMP:
             return chance.choice((0, -1, 1_700_000_000_123, chance.randrange(4_000_000_000_000)))
         case Type.BYTES | Type.ID | Type.PERSON | Type.AGENT | Type.LOG:
-            return chance.randbytes(_BYTES.get(column.type, chance.randrange(40)))
+            most = check.length_max if check is not None and check.length_max else 40
+            return chance.randbytes(_BYTES.get(column.type, chance.randrange(most)))
         case Type.JSON:
             return chance.choice(({"a": [1, 2.5, None, {"b": "ü"}]}, [], "text", 7, {}))
         case Type.LIST | Type.SET | Type.MAP:

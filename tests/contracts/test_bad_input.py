@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ from antiphon.query.access import Reader
 from antiphon.views.feed import Change, version_of
 from antiphon.world.clock import ManualClock
 from servers import Postgres, Pretender, Valkey
+from servers.places import PostgresPlace, RedisPlace, aimed, own_name
+from tests.contracts.engines import PATIENCE_MS
 
 pytestmark = pytest.mark.server
-_numbers = count()
 
 
 class Odd(msgspec.Struct, omit_defaults=True):
@@ -77,19 +77,15 @@ def ada(own_home: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="module")
-def kept(postgres: Postgres) -> str:
+def kept(postgres: PostgresPlace) -> str:
     """The URL of a database that is filled again and again: tables are made once."""
-    sql(postgres.url(), "CREATE DATABASE kept")
-    return postgres.url("kept")
+    return postgres.url(postgres.make_database("kept"))
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> str:
+def database(postgres: PostgresPlace) -> str:
     """The URL of a database of its own."""
-    name = f"bad{next(_numbers)}"
-    with psycopg.connect(postgres.url(), autocommit=True) as session:
-        session.execute(f"CREATE DATABASE {name}".encode())
-    return postgres.url(name)
+    return postgres.url(postgres.make_database("bad"))
 
 
 def sql(url: str, *statements: str) -> list[Any]:
@@ -130,23 +126,35 @@ WRONG = {
     "user": ("{postgres_user}", "password"),
     "database": ("{postgres_database}", "does not exist"),
     "version": ("{postgres_14}", "PostgreSQL 16 or newer is needed"),
-    "tls": ("{postgres}?sslmode=require", "SSL"),
+    "tls": ("{postgres_tls}", "SSL"),
     "redis password": ("{redis_password}", "refuses this user or password"),
     "redis number": ("{redis_number}", "no Redis with such a database"),
     "redis version": ("{redis_5}", "Redis 6.2 or newer is needed"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+ASKING = {  # what the server must be like to refuse
+    "password": "postgres password",
+    "user": "postgres password",
+    "tls": "postgres without tls",
+    "redis password": "redis password",
+}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.needs(*([ASKING[what]] if what in ASKING else []))) for what in WRONG]
+)
 def test_a_wrong_server_stops_the_feeder_with_one_line_until_it_is_mended(
-    what: str, own_home: Path, postgres: Postgres, kept: str, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    what: str, own_home: Path, postgres: PostgresPlace, kept: str, valkey: RedisPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Agent.create("ada") as agent, Pretender("postgresql", "14.9") as old, Pretender("redis", "5.0.14") as older:
         entity = Tasks(agent).create("a task").entity
         wrong, said = WRONG[what]
         urls = {
-            "postgres": kept, "postgres_password": postgres.url(password="wrong-word"),
-            "postgres_user": postgres.url(user="nobody"), "postgres_database": postgres.url("nowhere"),
+            "postgres_tls": aimed(kept, query="sslmode=require"),
+            "postgres_database": postgres.url(own_name("nowhere")),
+            "postgres_user": postgres.url(user=own_name("nobody"), password="x"),
+            "postgres_password": postgres.url(password="wrong-word"),
             "postgres_14": old.url(), "redis_password": valkey.url(password="wrong-word"),
             "redis_number": valkey.url(999), "redis_5": older.url(),
         }  # fmt: skip
@@ -155,7 +163,9 @@ def test_a_wrong_server_stops_the_feeder_with_one_line_until_it_is_mended(
         run("engines", "add", name, "${WHERE}")
         for how in (["--once"], []):
             failed = run("engines", "feed", name, *how, code=1).output
-            (line,) = [line for line in failed.splitlines() if line.strip() and "\t" not in line]
+            said_at_once = f"feeding {name}; ^C"
+            lines = [line for line in failed.splitlines() if line.strip() and "\t" not in line]
+            (line,) = [line for line in lines if not line.startswith(said_at_once)]
             assert said in line
             assert "wrong-word" not in failed
             (one,) = json.loads(run("engines", "--json").stdout)
@@ -163,8 +173,8 @@ def test_a_wrong_server_stops_the_feeder_with_one_line_until_it_is_mended(
             assert said in one["error"]
         assert agent.table("tasks").get(entity) is not None
         assert agent.verify().ok
-        monkeypatch.setenv("WHERE", kept if name == "store" else f"{valkey.url()}?prefix={{{next(_numbers)}bad}}:")
-        run("engines", "feed", name, "--once")
+        monkeypatch.setenv("WHERE", kept if name == "store" else valkey.url(prefix=valkey.prefix("bad")))
+        run("engines", "feed", name, "--once", "--take-over")  # which another test's file has fed
         (one,) = json.loads(run("engines", "--json").stdout)
         assert (one["state"], one["behind"], one["error"]) == ("following", 0, "")
         run("engines", "check", name)
@@ -188,11 +198,12 @@ def test_a_server_that_is_not_there_is_asked_again(ada: Agent, url: str) -> None
 def fed(agent: Agent, sink: Any, name: str = "store") -> Any:
     """All its rows are delivered and compared."""
     follower = agent.follow(sink, name=name, tables=["oddities"])
-    follower.run(patience_ms=10_000)
+    follower.run(patience_ms=PATIENCE_MS)
     assert follower.check() == []
     return follower
 
 
+@pytest.mark.needs("own postgres")
 def test_a_server_whose_extensions_are_not_loaded_keeps_rows_and_says_so(ada: Agent) -> None:
     ada.record("odd.said", Odd(text="one"))
     with Postgres(preload=()) as server:
@@ -202,9 +213,10 @@ def test_a_server_whose_extensions_are_not_loaded_keeps_rows_and_says_so(ada: Ag
         sink.close()
 
 
-def test_a_user_who_may_make_no_extension_keeps_rows_and_is_told(ada: Agent, postgres: Postgres) -> None:
-    name, user = f"plain{next(_numbers)}", f"plain{next(_numbers)}"
-    sql(postgres.url(), f"CREATE DATABASE {name}", f"CREATE ROLE {user} LOGIN PASSWORD 'x'")
+@pytest.mark.needs("timescaledb", "vector")
+def test_a_user_who_may_make_no_extension_keeps_rows_and_is_told(ada: Agent, postgres: PostgresPlace) -> None:
+    name, user = postgres.make_database("plain"), own_name("plain")
+    sql(postgres.url(), f"CREATE ROLE {user} LOGIN PASSWORD 'x'")
     sql(postgres.url(name), f"CREATE SCHEMA antiphon AUTHORIZATION {user}")
     ada.record("odd.said", Odd(text="one"))
     sink = PostgresTables(postgres.url(name, user=user, password="x"))
@@ -251,7 +263,7 @@ def test_a_table_altered_by_hand_stops_the_feeder_and_migrate_mends_it(
         sink = PostgresTables(database)
         follower = ada.follow(sink, name="store", tables=["oddities"])
     with pytest.raises(Corrupt, match="altered the table 'oddities'"):
-        follower.run(patience_ms=5_000)
+        follower.run(patience_ms=PATIENCE_MS)
     (one,) = ada.followers()
     assert (one.state, one.letters) == ("stopped", 0)
     assert said in one.error
@@ -290,7 +302,7 @@ def test_a_schema_dropped_by_hand_is_filled_again(ada: Agent, database: str) -> 
     sql(database, "DROP SCHEMA antiphon CASCADE")
     ada.record("odd.said", Odd(text="two"))
     with pytest.raises(Corrupt, match="_fence"):
-        follower.run(patience_ms=5_000)
+        follower.run(patience_ms=PATIENCE_MS)
     follower.close()
     fed(ada, sink)
     assert len(sink.rows(ODD, after=None, limit=10)) == 2
@@ -301,11 +313,11 @@ def test_a_schema_dropped_by_hand_is_filled_again(ada: Agent, database: str) -> 
 
 
 @pytest.mark.parametrize("off_ms", [-400 * 86_400_000, 400 * 86_400_000])
-def test_ages_are_by_the_server_s_clock(own_home: Path, database: str, valkey: Valkey, off_ms: int) -> None:
+def test_ages_are_by_the_server_s_clock(own_home: Path, database: str, valkey: RedisPlace, off_ms: int) -> None:
     clock = ManualClock(1_760_000_000_000 + off_ms)
     with Agent.create("ada", home=own_home / "home", domains=[ODD_DOMAIN], clock=clock) as agent:
         key = agent.record("odd.said", Odd(text="one")).entity
-        prefix = f"{{clock{next(_numbers)}}}:"
+        prefix = valkey.prefix("clock")
         sinks: list[Any] = [PostgresTables(database), RedisTables(valkey.url(), prefix=prefix)]
         tables = {"oddities": ODD}
         places: list[Any] = [PostgresSource(database, tables), RedisRows(valkey.url(), tables, prefix=prefix)]
@@ -342,7 +354,7 @@ def test_values_that_postgres_cannot_hold_are_letters_and_all_others_arrive(ada:
             ada.record("odd.said", msgspec.structs.replace(HELD[n % len(HELD)], label=str(n)))
     sink = PostgresTables(database)
     follower = ada.follow(sink, name="store", tables=["oddities"])
-    follower.run(patience_ms=5_000)
+    follower.run(patience_ms=PATIENCE_MS)
     letters = {key: reason for _, key, reason in follower.letters()}
     keys = {what: bytes(ada.table("oddities").get(entity)["id"]) for what, entity in refused.items()}
     assert letters.keys() == set(keys.values())
@@ -355,27 +367,27 @@ def test_values_that_postgres_cannot_hold_are_letters_and_all_others_arrive(ada:
     assert (one.state, one.letters, one.behind) == ("following", len(UNHELD), 0)
     for entity in refused.values():
         ada.forget(entity=entity)
-    follower.run(patience_ms=5_000)
+    follower.run(patience_ms=PATIENCE_MS)
     assert (follower.letters(), follower.check()) == ([], [])
     assert ada.verify().ok
     sink.close()
 
 
-def test_redis_holds_them_all(ada: Agent, valkey: Valkey) -> None:
+def test_redis_holds_them_all(ada: Agent, valkey: RedisPlace) -> None:
     with ada.batch():
         for odd in (*UNHELD.values(), *HELD):
             ada.record("odd.said", odd)
-    sink = RedisTables(valkey.url(), prefix=f"{{odd{next(_numbers)}}}:")
+    sink = RedisTables(valkey.url(), prefix=valkey.prefix("odd"))
     assert fed(ada, sink).letters() == []
     assert len(sink.rows(ODD, after=None, limit=100)) == len(UNHELD) + len(HELD)
     sink.close()
 
 
-def test_a_key_that_was_never_held_needs_no_grave(postgres: Postgres) -> None:
+def test_a_key_that_was_never_held_needs_no_grave(postgres: PostgresPlace) -> None:
     from antiphon.model.values import key_of
 
     table = Table("named", key="name", columns=(Column("name", Type.TEXT, nullable=False),), minted=False)
-    sink = PostgresTables(postgres.url(), schema=f"never{next(_numbers)}")
+    sink = PostgresTables(postgres.url(), schema=own_name("never"))
     sink.prepare([table])
     assert sink.fence(0, 1)
     sink.apply(1, [Change("named", key_of(table, {"name": "a\0"}), version_of(1, 1), None)])
@@ -383,28 +395,29 @@ def test_a_key_that_was_never_held_needs_no_grave(postgres: Postgres) -> None:
     sink.close()
 
 
-def test_a_reader_without_rights_is_told(postgres: Postgres, database: str) -> None:
-    user = f"guest{next(_numbers)}"
+def test_a_reader_without_rights_is_told(postgres: PostgresPlace, database: str) -> None:
+    user = own_name("guest")
     sql(postgres.url(), f"CREATE ROLE {user} LOGIN PASSWORD 'x'")
     sink = PostgresTables(database)
     sink.prepare([ODD])
-    source = PostgresSource(database.replace("antiphon_test:correct%20horse", f"{user}:x"), {"oddities": ODD})
+    source = PostgresSource(aimed(database, user=user, password="x"), {"oddities": ODD})
     with pytest.raises(InvalidInput, match="may not do that"):
         source.row(ODD, bytes(16), Reader(bytes(32), ()))
     source.close()
     sink.close()
 
 
+@pytest.mark.needs("own valkey")
 def test_keys_of_a_cluster_that_are_elsewhere_are_told_apart_from_those_that_nobody_has() -> None:
     with Valkey(slots=(0, 8_000)) as half:
         for tag, served in (("{b}", True), ("{a}", False)):  # of the slots 3300 and 15495
             sink = engine_at(f"{half.url()}?prefix={tag}:")
             sink.prepare([ODD])
             if served:
-                assert sink.fence(sink.epoch(), 1)
+                assert sink.fence(sink.kept().epoch, 1)
             else:
                 with pytest.raises(Unavailable, match="slot"):
-                    sink.epoch()
+                    sink.kept()
             sink.close()
     moved = translated(redis.exceptions.MovedError("15495 10.0.0.7:6379"), "redis://:pa-ss@10.0.0.6/0")
     assert isinstance(moved, InvalidInput)
@@ -413,6 +426,7 @@ def test_keys_of_a_cluster_that_are_elsewhere_are_told_apart_from_those_that_nob
     assert "pa-ss" not in str(moved)
 
 
+@pytest.mark.needs("own valkey")
 def test_a_replica_that_takes_no_writes_is_asked_again() -> None:
     with Valkey() as replica:
         client = redis.Redis.from_url(replica.url())

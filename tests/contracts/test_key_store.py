@@ -1,7 +1,10 @@
 """What every `KeyStore` promises. One factory an engine: something that opens the same store again."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -39,6 +42,49 @@ def test_secrets_stay(opened: Open) -> None:
     for same in (store, opened()):
         assert [same.get(name) for name in ("log:a", "log:b", "empty")] == [b"one", b"two", b""]
         assert list(same.names()) == ["empty", "log:a", "log:b"]
+
+
+def test_what_is_there_is_not_put_anew(opened: Open) -> None:
+    ours, theirs = opened(), opened()
+    assert ours.put_new({"a": b"ours"}) == {"a": b"ours"}
+    assert theirs.put_new({"a": b"theirs", "b": b"theirs"}) == {"a": b"ours", "b": b"theirs"}
+    assert {name: ours.get(name) for name in "ab"} == {"a": b"ours", "b": b"theirs"}
+    with ours.together():
+        ours.put("c", b"waits")
+        assert ours.put_new({"c": b"later"}) == {"c": b"waits"}
+    assert opened().get("c") == b"waits"
+
+
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from antiphon.engines.keyfiles import KeyRing, Unlock
+from antiphon.engines.sealing import Seals
+from antiphon.world.entropy import SystemEntropy
+ring = KeyRing(Path(sys.argv[1]), Unlock(key=bytes(32)))
+print("ready", flush=True)
+sys.stdin.readline()
+seals = Seals.of(ring, SystemEntropy())
+print(seals._seal_key.hex(), seals._blind_key.hex())
+"""
+
+
+def test_processes_that_seal_for_the_first_time_at_once_have_one_key(tmp_path: Path) -> None:
+    for attempt in range(3):
+        path = tmp_path / f"keys{attempt}"
+        KeyRing(path, Unlock(key=bytes(32)), create=True)
+        many = [
+            subprocess.Popen([sys.executable, "-c", AT_ONCE, str(path)], stdin=PIPE, stdout=PIPE, text=True)
+            for _ in range(4)
+        ]
+        assert {one.stdout.readline() for one in many if one.stdout} == {"ready\n"}
+        for one in many:
+            assert one.stdin is not None
+            one.stdin.write("now\n")
+            one.stdin.flush()
+        said = {one.communicate(timeout=60)[0] for one in many}
+        assert len(said) == 1, "each would seal what the others cannot open"
+        assert list(KeyRing(path, Unlock(key=bytes(32))).names()) == ["blind", "engines"]
 
 
 def test_the_last_put_counts(opened: Open) -> None:

@@ -11,15 +11,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import psycopg
 import pytest
 
 from antiphon import Agent
-from tests.contracts.killed_feeder import TABLES, engine
+from antiphon.engines.urls import engine_at
+from tests.contracts.engines import PATIENCE_MS
+from tests.contracts.killed_feeder import TABLES
 from tests.unit.views.notes import NOTES_DOMAIN, Changed, Pinned, Written
 
 pytestmark = pytest.mark.server
-KILLS = 20
+KILLS, KILLS_MAX = 20, 200
+AMID_MIN = 5
+"""So many at least are killed while a batch is delivered; a machine that is busy with others hits it seldom."""
 
 
 def heard(out: Any, until: bytes) -> bytes:
@@ -36,19 +39,18 @@ def heard(out: Any, until: bytes) -> bytes:
 def test_a_feeder_killed_in_the_middle_of_its_batches_loses_nothing(
     kind: str, own_home: Path, request: pytest.FixtureRequest
 ) -> None:
-    server = request.getfixturevalue(kind)
-    url = server.url("killed") if kind == "postgres" else server.url(7)
-    if kind == "postgres":
-        with psycopg.connect(server.url(), autocommit=True) as session:
-            session.execute("CREATE DATABASE killed")
+    place = request.getfixturevalue(kind)
+    url = place.url(place.make_database("killed")) if kind == "postgres" else place.url(prefix=place.prefix("killed"))
     home, chance = own_home / "home", Random(3)
     with Agent.create("ada", home=home, domains=[NOTES_DOMAIN]) as agent:
-        command = [sys.executable, "-m", "tests.contracts.killed_feeder", kind, url, str(home)]
+        command = [sys.executable, "-m", "tests.contracts.killed_feeder", url, str(home)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as forker:
             assert forker.stdin is not None
             amid = 0
             notes: list[Any] = []
-            for _ in range(KILLS):
+            kills = 0
+            while kills < KILLS or (amid < AMID_MIN and kills < KILLS_MAX):
+                kills += 1
                 with agent.batch():
                     notes += [agent.record("note.written", Written(f"note {n}")).entity for n in range(60)]
                     for entity in chance.sample(notes, 10):
@@ -63,10 +65,10 @@ def test_a_feeder_killed_in_the_middle_of_its_batches_loses_nothing(
                 os.kill(feeder, signal.SIGKILL)
                 amid += b"e" not in heard(forker.stdout, b".")
             forker.stdin.close()
-        assert amid >= KILLS // 4, "hardly any was killed in the middle of a batch"
-        sink = engine(kind, url)
+        assert amid >= AMID_MIN, "hardly any was killed in the middle of a batch"
+        sink = engine_at(url)
         follower = agent.follow(sink, name="rows", tables=TABLES)
-        follower.run(patience_ms=20_000)
+        follower.run(patience_ms=PATIENCE_MS)
         assert follower.check() == []
         assert follower.letters() == []
         assert len(sink.rows(agent.replica.registry.table("notes"), after=None, limit=10_000)) == len(notes)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,39 +15,40 @@ from antiphon.engines.redis.live import RedisTopics, Told, listen, missed
 from antiphon.engines.redis.presence import RedisPresence
 from antiphon.model.errors import InvalidInput, Unavailable
 from antiphon.model.text import id_text
-from servers import Valkey
+from servers.places import RedisPlace
 from servers.process import free_port
-from servers.proxy import until
+from servers.proxy import WITHIN_S, until
 
 pytestmark = pytest.mark.server
-_prefixes = count()
+ALIVE_MS = 5_000
 ADA, BOB = b"a" * 32, b"b" * 32
 
 
 @pytest.fixture
-def prefix() -> str:
-    return f"live{next(_prefixes)}:"
+def prefix(valkey: RedisPlace) -> str:
+    return valkey.prefix("live")
 
 
 @pytest.fixture
-def presence(valkey: Valkey, prefix: str) -> Iterator[RedisPresence]:
-    made = RedisPresence(valkey.url(), prefix=prefix, alive_ms=300)
+def presence(valkey: RedisPlace, prefix: str) -> Iterator[RedisPresence]:
+    made = RedisPresence(valkey.url(), prefix=prefix, alive_ms=ALIVE_MS)
     yield made
     made.close()
 
 
-def test_an_agent_is_there_until_it_is_silent_or_leaves(presence: RedisPresence, valkey: Valkey, prefix: str) -> None:
+def test_an_agent_is_there_until_it_is_silent_or_leaves(
+    presence: RedisPresence, valkey: RedisPlace, prefix: str
+) -> None:
     presence.beat(ADA, doing="thinking")
     presence.beat(BOB)
     assert {one.agent for one in presence.there()} == {ADA, BOB}
-    assert all(0 <= one.ago_ms < 300 for one in presence.there())
+    assert all(0 <= one.ago_ms < ALIVE_MS for one in presence.there())
     client = redis.Redis.from_url(valkey.url())
     assert client.get(f"{prefix}agent:{id_text(ADA)}:active") == b"thinking"
     client.close()
     presence.leave(BOB)
     assert [one.agent for one in presence.there()] == [ADA]
-    time.sleep(0.35)
-    assert presence.there() == []
+    until(lambda: presence.there() == [], what="silence")
     assert not presence.is_there(ADA)
     presence.beat(ADA)
     assert presence.is_there(ADA)
@@ -69,7 +68,7 @@ def test_a_server_that_is_not_there_is_said_so() -> None:
 
 
 def test_a_message_is_told_without_its_words_and_can_be_caught_up_with(
-    valkey: Valkey, prefix: str, own_home: Path
+    valkey: RedisPlace, prefix: str, own_home: Path
 ) -> None:
     heard: list[Told] = []
     stop = threading.Event()
@@ -85,7 +84,7 @@ def test_a_message_is_told_without_its_words_and_can_be_caught_up_with(
 
     listener = threading.Thread(target=hear)
     listener.start()
-    assert ready.wait(10)
+    assert ready.wait(WITHIN_S)
     topics = RedisTopics(valkey.url(), prefix=prefix)
     with Agent.create("ada", home=own_home) as ada:
         follower = ada.follow_events(topics, name="live", topics=["sacred.messages"])
@@ -95,7 +94,7 @@ def test_a_message_is_told_without_its_words_and_can_be_caught_up_with(
         until(lambda: len(heard) == 3, what="hearing")
         follower.close()
     stop.set()
-    listener.join(10)
+    listener.join(WITHIN_S)
     assert [one.topic for one in heard] == ["sacred.messages"] * 3
     assert len({one.id for one in heard}) == 3
     kept = missed(valkey.url(), "sacred.messages", prefix=prefix)

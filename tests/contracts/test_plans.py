@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 import psycopg
 import pytest
 
-from antiphon.engines.postgres.source import PostgresSource
 from antiphon.engines.postgres.tables import PostgresTables
 from antiphon.model.places import Places, Relational, Vectors
 from antiphon.model.table import READ_ALL, Column, FullText, Index, Table, Type
@@ -18,11 +16,12 @@ from antiphon.model.values import canonical, key_of
 from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, Range, plan
 from antiphon.views.feed import Change, version_of
-from servers import Postgres
+from servers.places import PostgresPlace, own_name
+from tests.contracts.explained import ExplainedSource
 
 pytestmark = pytest.mark.server
 ME, YOU = bytes([1]) * 32, bytes([2]) * 32
-SCHEMA = "plans"
+SCHEMA = own_name("plans")
 ROWS = 5_000
 WORDS = ("owl", "wren", "lark", "swift")
 
@@ -70,7 +69,7 @@ TABLES = {"own_things": OWN, "open_things": OPEN, "ticks": TICKS}
 
 
 @pytest.fixture(scope="module")
-def url(postgres: Postgres) -> Iterator[str]:
+def url(postgres: PostgresPlace) -> Iterator[str]:
     """The tables, filled in the order of `made`, a tenth of the rows by ME, and analysed."""
     chance = Random(5)
     sink = PostgresTables(postgres.url(), schema=SCHEMA)
@@ -102,36 +101,9 @@ def url(postgres: Postgres) -> Iterator[str]:
     sink.close()
 
 
-class Explained:
-    """A session that asks for the plan of each statement before it runs it."""
-
-    def __init__(self, session: Any, plans: list[str]) -> None:
-        self._session, self._plans = session, plans
-
-    def execute(self, text: Any, *values: Any, **how: Any) -> Any:
-        if isinstance(text, str) and text.startswith("SELECT "):
-            role = self._session.execute("SELECT current_user").fetchone()
-            assert role == (f"{SCHEMA}_agent",)
-            rows = self._session.execute(f"EXPLAIN (COSTS OFF) {text}", *values).fetchall()
-            self._plans.append("\n".join(line for (line,) in rows))
-        return self._session.execute(text, *values, **how)
-
-
-class ExplainedSource(PostgresSource):
-    """Keeps the plan of each statement that reads ask."""
-
-    plans: list[str]
-
-    @contextmanager
-    def _as(self, reader: Reader, table: Table) -> Iterator[Any]:
-        with super()._as(reader, table) as session:
-            yield Explained(session, self.plans)
-
-
 @pytest.fixture(scope="module")
 def source(url: str) -> Iterator[ExplainedSource]:
     made = ExplainedSource(url, TABLES, schema=SCHEMA)
-    made.plans = []
     yield made
     made.close()
 
@@ -197,6 +169,7 @@ def test_a_row_is_found_by_its_key(source: ExplainedSource, of: Table) -> None:
         assert f"{of.name}_pkey" in shown, shown
 
 
+@pytest.mark.needs("vector")
 @pytest.mark.parametrize("of", [OWN, OPEN], ids=["own", "open"])
 def test_neighbours_are_found_by_hnsw(source: ExplainedSource, of: Table) -> None:
     source.plans.clear()

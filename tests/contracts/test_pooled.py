@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -16,21 +15,20 @@ from antiphon.engines.postgres.source import PostgresSource
 from antiphon.engines.postgres.tables import PostgresTables
 from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, plan
-from servers import Pgbouncer, Postgres
-from servers.proxy import until
+from servers import Pgbouncer
+from servers.places import PostgresPlace
+from servers.proxy import WITHIN_S, until
+from tests.contracts.engines import OWN_POSTGRES, PATIENCE_MS
 from tests.unit.views.notes import BOARD, NOTES, NOTES_DOMAIN, Changed, Pinned, Written
 
-pytestmark = pytest.mark.server
+pytestmark = [*OWN_POSTGRES]
 TABLES = {"notes": NOTES, "board": BOARD}
-_numbers = count()
 
 
 @pytest.fixture
-def urls(postgres: Postgres) -> Iterator[tuple[str, str]]:
+def urls(postgres: PostgresPlace) -> Iterator[tuple[str, str]]:
     """The URL of a database through the pooler, and past it."""
-    name = f"pooled{next(_numbers)}"
-    with psycopg.connect(postgres.url(), autocommit=True) as session:
-        session.execute(f"CREATE DATABASE {name}".encode())
+    name = postgres.make_database("pooled")
     with Pgbouncer(postgres.port) as pooler:
         yield postgres.url(name, port=pooler.port), postgres.url(name)
 
@@ -69,11 +67,11 @@ def test_feeding_and_reading_by_many_clients_of_few_sessions(own_home: Path, url
                         agent.record("note.pinned", Pinned("wall"), entity=entity)
                     agent.record("note.torn", {}, entity=notes[0])
             follower.close()
-            follower.run(patience_ms=10_000)
+            follower.run(patience_ms=PATIENCE_MS)
         finally:
             stop.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(WITHIN_S)
         assert failures == []
         assert max(seen) == 20
         assert follower.check() == []

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from antiphon import Agent, Domain
 from antiphon.engines.memory import MemoryTables
-from antiphon.engines.sealing import SealedSink, SealedSource, Seals, blind_name
+from antiphon.engines.sealing import SEAL_KEY, SealedPlace, SealedSink, SealedSource, Seals, blind_name
+from antiphon.engines.sqlite import fulltext
+from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.select import SqliteSource
+from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.model.errors import Corrupt, InvalidInput
 from antiphon.model.places import Cache, Places, Relational
-from antiphon.model.table import ANYONE, READ_ALL, Column, Index, Table, Type
+from antiphon.model.table import ANYONE, READ_ALL, Column, FullText, Index, Table, Type
+from antiphon.model.values import canonical
 from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, Range, plan
+from antiphon.query.reach import Found, Gone
+from antiphon.query.rows import Rows
 from antiphon.views.feed import Change, version_of
-from tests.contracts.engines import seals
+from servers.places import own_name
+from tests.contracts.engines import held, seals
 
 ME = bytes([1]) * 32
-_schemas = count()
 PEOPLE = Table(
     "customers",
     key="id",
@@ -96,12 +104,133 @@ def test_places_that_would_show_it_are_left_out() -> None:
     assert seals().table(plain) is plain
 
 
+SPELLINGS = ["Zoe Smith", "ZOE SMITH", "zoe  smith"]
+
+
+@pytest.fixture
+def spelled(tmp_path: Path) -> Iterator[tuple[Rows, Rows]]:
+    """Many rows with one name in three spellings, as the file answers and as an engine does."""
+    met = Table(
+        "people_met",
+        key="id",
+        columns=(
+            Column("id", Type.ID, nullable=False),
+            Column("label", Type.TEXT, pii=True, blind=True),
+            Column("words", Type.TEXT),
+            Column("at", Type.VECTOR, size=2),
+            Column("day", Type.TIMESTAMP),
+        ),
+        indexes=(Index(("label",)),),
+        fulltext=FullText("words", time="day"),
+        shared=True,
+        access=READ_ALL,
+    )
+    with ExitStack() as ending:
+
+        def rows(name: str, table: Table, row: Any) -> SqliteSource:
+            file = SqliteFile(tmp_path / name, bytes(32), create=True)
+            ending.callback(file.close)
+            tables = SqliteTables(file)
+            with file.transaction():
+                for n in range(30):
+                    values = {
+                        "id": bytes([n]) * 16,
+                        "label": SPELLINGS[n % 3],
+                        "words": "met today",
+                        "at": [n, 1],
+                        "day": n,
+                    }
+                    values["at"] = canonical(met.column("at"), values["at"])
+                    made = row(values)
+                    tables.insert(table, [(n + 1, 1, n, *(made[name] for name in table.names))])
+                while fulltext.catch_up(file, table, rows_max=100):
+                    pass
+            return SqliteSource(file, tables, {table.name: table})
+
+        ours = seals()
+        plain = rows("file", met, dict)
+        sealed = rows("engine", ours.table(met), lambda values: ours.seal(met, values))
+        reader = Reader(ME, ())
+        yield Rows(plain, met, lambda: reader), Rows(SealedSource(sealed, ours), met, lambda: reader)
+
+
+def test_an_engine_answers_letter_by_letter_as_the_file_does(spelled: tuple[Rows, Rows]) -> None:
+    for label in (*SPELLINGS, "Zoe", "zoe smith"):
+        file, engine = ([row["id"] for row in rows.select(label=label)] for rows in spelled)
+        assert engine == file
+        assert len(file) == (10 if label in SPELLINGS else 0)
+        file, engine = ([row["id"] for row in rows.select(label=label, limit=7)] for rows in spelled)
+        assert engine == file, "a page is full though other spellings stand between"
+        file, engine = ([row["id"] for row in rows.every({"label": label})] for rows in spelled)
+        assert engine == file
+        near, far = (
+            [(one.row["id"], one.distance) for one in rows.neighbours("at", [4.0, 1.0], k=4, metric="l2", label=label)]
+            for rows in spelled
+        )
+        assert far == near
+        near, far = ([one.row["id"] for one in rows.search("today", limit=4, label=label)] for rows in spelled)
+        assert sorted(far) == sorted(near)
+        assert len(near) == (4 if label in SPELLINGS else 0)
+
+
+def test_what_would_be_asked_for_personal_data_unsealed_refuses() -> None:
+    from antiphon.engines.postgres.source import PostgresSource
+    from antiphon.engines.redis.source import RedisRows
+
+    reader, tables = Reader(ME, ()), {PEOPLE.name: PEOPLE}
+    near, far = RedisRows("redis://127.0.0.1:1/0", tables), PostgresSource("postgresql://127.0.0.1:1/x", tables)
+    asked: list[Callable[[], Any]] = [
+        lambda: near.find(PEOPLE, bytes(16), reader),
+        lambda: near.keep(PEOPLE, bytes(16), Found(changes()[0].row or {}, ME)),  # type: ignore[arg-type]
+        lambda: far.find(PEOPLE, bytes(16), reader),
+        lambda: far.row(PEOPLE, bytes(16), reader),
+    ]
+    for ask in asked:
+        with pytest.raises(InvalidInput, match="personal data"):
+            ask()
+    near.close()
+    far.close()
+
+
+def test_an_agent_reaches_with_its_own_keys_and_needs_none_for_other_tables(own_home: Path) -> None:
+    class Shelf:
+        name = "shelf"
+
+        def __init__(self) -> None:
+            self.tables: list[Table] = []
+            self.rows: dict[bytes, Found] = {}
+
+        def find(self, table: Table, key: bytes, reader: Reader) -> Found | Gone | None:
+            self.tables.append(table)
+            return self.rows.get(key)
+
+        def keep(self, table: Table, key: bytes, found: Found) -> None:
+            self.rows[key] = found
+
+    near, far, key = Shelf(), Shelf(), bytes([7]) * 16
+    row = dict(changes()[0].row or {}, id=key)
+    domain = Domain("customers", kinds=(), tables=(PEOPLE,), folds={})
+    with Agent.create("ada", home=own_home, domains=[domain]) as agent:
+        reach = agent.reach([near, far])
+        assert reach.get("tasks", key) is None
+        assert SEAL_KEY not in list(agent.replica.keys.names())
+        far.rows[key] = Found(agent.seals.seal(PEOPLE, row), ME)
+        found = reach.get("customers", key)
+        assert found is not None
+        assert dict(found) == row
+        assert "ada@" not in repr(near.rows[key]), "kept nearer as it was far away"
+        assert not near.tables[-1].personal
+        assert dict(reach.get("customers", key) or {}) == row
+        sealed = SealedPlace(far, seals())
+        assert SealedPlace.around(sealed, lambda: agent.seals) is sealed, "by whoever's keys"
+
+
 @contextmanager
 def served(url: str) -> Iterator[SealedSource]:
     from antiphon.engines.postgres.source import PostgresSource
     from antiphon.engines.postgres.tables import PostgresTables
 
-    schema = f"sealed{next(_schemas)}"
+    schema = own_name("sealed")
     sink = fed(SealedSink(PostgresTables(url, schema=schema), seals()))
     source = PostgresSource(url, {PEOPLE.name: PEOPLE}, schema=schema)
     yield SealedSource(source, seals())
@@ -111,7 +240,8 @@ def served(url: str) -> Iterator[SealedSource]:
 
 @pytest.mark.server
 def test_postgres_finds_it_by_its_whole_value_and_knows_no_word_of_it(postgres: Any) -> None:
-    with served(postgres.url()) as source:
+    url = postgres.url(postgres.make_database("sealed"))
+    with served(url) as source:
         reader = Reader(ME, ())
 
         def cities(ask: Ask) -> list[str]:
@@ -119,7 +249,8 @@ def test_postgres_finds_it_by_its_whole_value_and_knows_no_word_of_it(postgres: 
             return [row.values["city"] for row in part.rows]
 
         assert cities(Ask({"email": "ada@example.org"})) == ["London"]
-        assert cities(Ask({"email": "bob@example.org"})) == ["Rome"]
+        assert cities(Ask({"email": "Bob@Example.org"})) == ["Rome"]
+        assert cities(Ask({"email": "bob@example.org"})) == [], "another spelling is none in the file either"
         assert cities(Ask({"email": "eve@example.org"})) == []
         assert cities(Ask({"city": "Rome"})) == ["Rome", "Rome"]
         row = source.row(PEOPLE, bytes(16), reader)
@@ -131,7 +262,7 @@ def test_postgres_finds_it_by_its_whole_value_and_knows_no_word_of_it(postgres: 
             cities(Ask(order=("email",)))
         with pytest.raises(InvalidInput, match="personal data"):
             source.values(plan(PEOPLE, Ask(order=("email",))), reader, "email", limit=3)
-    dumped = postgres.dump()
+    dumped = held(url)
     for word in ("Lovelace", "ada@", "Bob@"):
         assert word not in dumped
     assert "London" in dumped

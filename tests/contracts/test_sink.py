@@ -9,13 +9,26 @@ from random import Random
 import pytest
 
 from antiphon.domains import BUILT_IN
-from antiphon.engines.memory import MemoryTopics
+from antiphon.engines.memory import MemoryTables, MemoryTopics
+from antiphon.engines.sealing import SealedSink
 from antiphon.model.errors import Conflict
 from antiphon.model.event import Event, Header, Scope
 from antiphon.model.table import Column, Table, Type
 from antiphon.views.domain import Registry
-from antiphon.views.feed import Change, Delivery, EventSink, Sink, epoch_of, offset_of, version_of
-from tests.contracts.engines import carrier, engine
+from antiphon.views.feed import (
+    MARK_BITS,
+    Change,
+    Delivery,
+    EngineEmptied,
+    EventSink,
+    Fence,
+    Marks,
+    Sink,
+    epoch_of,
+    offset_of,
+    version_of,
+)  # fmt: skip
+from tests.contracts.engines import OWN_VALKEY, carrier, engine
 from tests.contracts.random_rows import ALL_TYPES
 from tests.contracts.random_rows import row as random_row
 
@@ -37,17 +50,19 @@ OTHER = Table(
     minted=False,
 )
 
+MARK = 3 << MARK_BITS
+"""Where an epoch of these tests begins."""
 ROWS = (
     "memory",
     "sealed",
     pytest.param("postgres", marks=pytest.mark.server),
     pytest.param("valkey", marks=pytest.mark.server),
-    pytest.param("cluster", marks=pytest.mark.server),
+    pytest.param("cluster", marks=OWN_VALKEY),
 )
 EVENTS = (
     "memory",
     pytest.param("valkey", marks=pytest.mark.server),
-    pytest.param("cluster", marks=pytest.mark.server),
+    pytest.param("cluster", marks=OWN_VALKEY),
 )
 
 
@@ -55,14 +70,14 @@ EVENTS = (
 def sink(request: pytest.FixtureRequest) -> Iterator[Sink]:
     with engine(request.param, request) as made:
         made.prepare([TABLE, OTHER])
-        assert made.fence(made.epoch(), 1)
+        assert made.fence(made.kept().epoch, 1)
         yield made
 
 
 @pytest.fixture(params=EVENTS)
 def events(request: pytest.FixtureRequest) -> Iterator[EventSink]:
     with carrier(request.param, request) as made:
-        assert made.fence(made.epoch(), 1)
+        assert made.fence(made.kept().epoch, 1)
         yield made
 
 
@@ -152,7 +167,7 @@ def test_tables_are_apart(sink: Sink) -> None:
 def test_an_older_epoch_is_fenced_off(sink: Sink) -> None:
     sink.apply(1, [row(1, 5)])
     assert sink.fence(1, 4)
-    assert sink.epoch() == 4
+    assert sink.kept().epoch == 4
     for refused in (
         lambda: sink.apply(1, [row(1, 900), row(2, 900)]),
         lambda: sink.sweep(1, TABLE, 9),
@@ -171,7 +186,71 @@ def test_the_fence_is_raised_by_who_knows_it_and_never_lowered(sink: Sink) -> No
     assert sink.fence(1, 3)
     assert not sink.fence(1, 4)
     assert not sink.fence(3, 2)
-    assert sink.epoch() == 3
+    assert sink.kept().epoch == 3
+
+
+def test_the_fence_says_whose_it_is_and_what_it_replaced(sink: Sink) -> None:
+    first = sink.kept()
+    assert first == Fence(1)
+    assert sink.fence(1, 3, mark=MARK, owner=b"file") == first
+    assert sink.kept() == Fence(3, MARK, b"file")
+    assert sink.fence(1, 9, mark=7, owner=b"other") is None
+    assert sink.fence(3, 4, mark=1, owner=b"other") == Fence(3, MARK, b"file")
+    assert sink.kept() == Fence(4, 1, b"other")
+
+
+def test_the_mark_moves_with_what_is_taken_and_with_nothing_else(sink: Sink) -> None:
+    assert sink.fence(1, 2, mark=MARK, owner=b"file")
+    sink.apply(2, [row(n, 5, epoch=2) for n in range(600)], marks=Marks(MARK, MARK + 1))
+    assert sink.kept() == Fence(2, MARK + 1, b"file")
+    sink.sweep(2, TABLE, 2, marks=Marks(MARK + 1, MARK + 2))
+    assert sink.kept() == Fence(2, MARK + 2, b"file")
+    sink.pulse(2, marks=Marks(MARK + 1, MARK + 3))
+    sink.trim(2, TABLE, version_of(2, 0), marks=Marks(MARK + 1, MARK + 3))
+    assert sink.kept() == Fence(2, MARK + 2, b"file")
+    assert len(words(sink)) == 600
+
+
+def test_an_attempt_of_which_nothing_was_heard_may_have_arrived_or_not(sink: Sink) -> None:
+    assert sink.fence(1, 2, mark=MARK)
+    sink.apply(2, [row(1, 5, epoch=2)], marks=Marks(MARK, MARK + 1))
+    for _ in range(2):  # the same twice is the same once
+        sink.apply(2, [row(1, 6, "new", epoch=2)], marks=Marks(MARK, MARK + 4))
+    assert sink.kept().mark == MARK + 4
+    with pytest.raises(Conflict):  # an attempt that was on its way for long
+        sink.apply(2, [row(1, 9, "late", epoch=2)], marks=Marks(MARK, MARK + 2))
+    assert words(sink) == {1: "new"}
+
+
+def test_an_engine_that_is_older_than_its_feeder_knows_says_so_and_takes_nothing(sink: Sink) -> None:
+    assert sink.fence(1, 2, mark=MARK)
+    sink.apply(2, [row(1, 5, epoch=2)], marks=Marks(MARK, MARK + 1))
+    ahead = Marks(MARK + 3, MARK + 4)
+    for refused in (
+        lambda: sink.apply(2, [row(2, 9, epoch=2)], marks=ahead),
+        lambda: sink.apply(3, [row(2, 9, epoch=3)], marks=ahead),
+        lambda: sink.sweep(2, TABLE, 9, marks=ahead),
+        lambda: sink.trim(2, TABLE, version_of(9, 0), marks=ahead),
+        lambda: sink.pulse(2, marks=ahead),
+        lambda: sink.pulse(3, marks=ahead),
+    ):
+        with pytest.raises(EngineEmptied):
+            refused()
+    with pytest.raises(Conflict):  # one who raised the same epoch in another past
+        sink.apply(2, [row(2, 9, epoch=2)], marks=Marks(2 * MARK, 2 * MARK + 1))
+    assert words(sink) == {1: "w"}
+    assert sink.kept() == Fence(2, MARK + 1)
+
+
+def test_a_table_that_is_followed_no_more_is_swept_unprepared_or_not_there(sink: Sink) -> None:
+    sink.apply(1, [row(1, 5), row(2, 5, None)])
+    unknown = Table("never_made", key="id", columns=(Column("id", Type.ID, nullable=False),))
+    assert sink.sweep(1, unknown, 2) == 0
+    for former in ("_plans", "_tables"):  # as in a process that never prepared it; memory has its rows there
+        if not isinstance(sink, MemoryTables | SealedSink):
+            getattr(sink, former, {}).pop("things", None)
+    assert sink.sweep(1, TABLE, 2) == 1
+    assert words(sink) == {}
 
 
 def test_of_many_who_raise_the_fence_at_once_one_does(sink: Sink) -> None:
@@ -188,7 +267,7 @@ def test_of_many_who_raise_the_fence_at_once_one_does(sink: Sink) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert won == [sink.epoch()]
+    assert won == [sink.kept().epoch]
 
 
 def test_a_sweep_removes_what_is_of_older_epochs_and_nothing_else(sink: Sink) -> None:
@@ -265,6 +344,16 @@ def test_events_are_taken_under_the_epoch_alone(events: EventSink) -> None:
     with pytest.raises(Conflict):
         events.deliver(1, [delivery(3)])
     events.deliver(2, [delivery(3)])
+
+
+def test_the_mark_moves_with_events_too(events: EventSink) -> None:
+    assert events.fence(1, 2, mark=MARK, owner=b"file") == Fence(1)
+    events.deliver(2, [delivery(n) for n in range(600)], marks=Marks(MARK, MARK + 1))
+    assert events.kept() == Fence(2, MARK + 1, b"file")
+    with pytest.raises(EngineEmptied):
+        events.deliver(2, [delivery(1)], marks=Marks(MARK + 2, MARK + 3))
+    with pytest.raises(EngineEmptied):
+        events.deliver(3, [delivery(1)])
 
 
 def test_events_in_memory_keep_their_order() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, Position, Range, Term, plan
 from antiphon.query.source import Source
 from antiphon.views.feed import Change, version_of
+from servers.places import own_name
 
 ME, YOU = bytes([1]) * 32, bytes([2]) * 32
 TABLE = Table(
@@ -48,7 +48,6 @@ class Engine(NamedTuple):
 
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.server)
-_numbers = count()
 
 
 @pytest.fixture(params=["sqlite/aegis", "sqlite/sqlcipher", POSTGRES])
@@ -76,7 +75,7 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[Engine]:
     from antiphon.engines.postgres.source import PostgresSource
     from antiphon.engines.postgres.tables import PostgresTables
 
-    url, schema = request.getfixturevalue("postgres").url(), f"source{next(_numbers)}"
+    url, schema = request.getfixturevalue("postgres").url(), own_name("source")
     sink = PostgresTables(url, schema=schema)
     sink.prepare([TABLE])
     sink.fence(0, 1)

@@ -1,14 +1,16 @@
 """What every `TableStore` and `MentionStore` promises, and `TextIndex` beside them. One factory an engine."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.gone import SqliteGone
 from antiphon.engines.sqlite.mentions import SqliteMentions
 from antiphon.engines.sqlite.search import SqliteText
 from antiphon.engines.sqlite.tables import SqliteTables
@@ -148,6 +150,35 @@ def test_replace_keeps_the_number_and_says_whether_anything_changed(engine: Engi
         assert engine.tables.replace(TABLE, key(1), None) is True
         assert engine.tables.replace(TABLE, key(1), None) is False
     assert engine.tables.count(TABLE) == 1
+
+
+def test_what_was_there_is_known(engine: Engine) -> None:
+    assert not engine.tables.knows(TABLE, key(1))
+    filled(engine, *(row(n, n) for n in range(1, 6)))
+    assert engine.tables.knows(TABLE, key(1)), "it is there"
+    with engine.transaction():
+        assert engine.tables.replace(TABLE, key(1), None)
+        assert not engine.tables.replace(TABLE, key(9), None)
+    assert engine.tables.knows(TABLE, key(1)), "it was there"
+    assert not engine.tables.knows(TABLE, key(9)), "it never was"
+    assert not engine.tables.knows(msgspec.structs.replace(TABLE, name="others"), key(1))
+    with suppress(InvalidInput), engine.transaction():
+        assert engine.tables.replace(TABLE, key(2), None)
+        raise InvalidInput("no")
+    with engine.transaction():
+        engine.tables.drop(TABLE)
+    assert engine.tables.knows(TABLE, key(1))
+    assert not engine.tables.knows(TABLE, key(2))
+
+
+def test_so_many_that_are_gone_are_known(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x", bytes(32), create=True)
+    gone = SqliteGone(file, most=3)
+    with file.transaction():
+        for at in (1, 2, 3, 4, 2, 5):
+            gone.add("things", key(at))
+    assert [at for at in range(1, 6) if gone.has("things", key(at))] == [2, 4, 5], "the last ones to go"
+    file.close()
 
 
 def test_a_dropped_table_is_empty_and_can_be_filled_again(engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import psycopg
@@ -18,7 +17,7 @@ from antiphon.model.table import Column, Index, Table, Type
 from antiphon.query.access import Reader
 from antiphon.query.plan import Ask, plan
 from antiphon.views.feed import Change, version_of
-from servers import Postgres
+from servers.places import PostgresPlace, own_name
 
 pytestmark = pytest.mark.server
 ME, YOU = bytes([1]) * 32, bytes([2]) * 32
@@ -29,7 +28,6 @@ TABLE = Table(
     indexes=(Index(("at",)),),
     places=Places(relational=Relational(hash=("id",), partitions=4)),
 )
-_numbers = count()
 
 
 def sql(url: str, *statements: str) -> None:
@@ -38,11 +36,11 @@ def sql(url: str, *statements: str) -> None:
             session.execute(statement.encode())
 
 
-def login(postgres: Postgres, *words: str, database: str = "postgres") -> tuple[str, str]:
+def login(postgres: PostgresPlace, *words: str) -> tuple[str, str]:
     """A new user's name and URL."""
-    name = f"user{next(_numbers)}"
+    name = own_name("user")
     sql(postgres.url(), f"CREATE ROLE {name} LOGIN PASSWORD 'x' {' '.join(words)}")
-    return name, postgres.url(database, user=name, password="x")
+    return name, postgres.url(user=name, password="x")
 
 
 def filled(url: str, schema: str) -> PostgresTables:
@@ -71,10 +69,10 @@ def seen(source: PostgresSource, agent: bytes) -> int:
 # -- who feeds -----------------------------------------------------------------------------------------------------
 
 
-def test_a_user_who_may_make_no_roles_feeds_and_says_what_is_lacking(postgres: Postgres) -> None:
-    schema = f"noroles{next(_numbers)}"
+def test_a_user_who_may_make_no_roles_feeds_and_says_what_is_lacking(postgres: PostgresPlace) -> None:
+    schema = own_name("noroles")
     name, url = login(postgres)
-    sql(postgres.url(), f"GRANT CREATE ON DATABASE postgres TO {name}")
+    sql(postgres.url(), f"GRANT CREATE ON DATABASE {postgres.database} TO {name}")
     sink = filled(url, schema)
     assert len(sink.rows(TABLE, after=None, limit=50)) == 20
     assert any("may make no roles" in line and f"{schema}_agent" in line for line in sink.lacks)
@@ -92,10 +90,10 @@ def test_a_user_who_may_make_no_roles_feeds_and_says_what_is_lacking(postgres: P
     sink.close()
 
 
-def test_a_user_who_may_make_roles_but_is_no_superuser_reads_what_it_feeds(postgres: Postgres) -> None:
-    schema = f"maker{next(_numbers)}"
+def test_a_user_who_may_make_roles_but_is_no_superuser_reads_what_it_feeds(postgres: PostgresPlace) -> None:
+    schema = own_name("maker")
     name, url = login(postgres, "CREATEROLE")
-    sql(postgres.url(), f"GRANT CREATE ON DATABASE postgres TO {name}")
+    sql(postgres.url(), f"GRANT CREATE ON DATABASE {postgres.database} TO {name}")
     sink = filled(url, schema)
     assert not any("roles" in line for line in sink.lacks)
     source = PostgresSource(url, {TABLE.name: TABLE}, schema=schema)
@@ -104,8 +102,8 @@ def test_a_user_who_may_make_roles_but_is_no_superuser_reads_what_it_feeds(postg
     sink.close()
 
 
-def test_a_user_who_may_make_no_schema_is_told_and_feeds_the_one_it_is_given(postgres: Postgres) -> None:
-    schema = f"given{next(_numbers)}"
+def test_a_user_who_may_make_no_schema_is_told_and_feeds_the_one_it_is_given(postgres: PostgresPlace) -> None:
+    schema = own_name("given")
     name, url = login(postgres)
     with pytest.raises(InvalidInput, match="permission denied for database"):
         filled(url, schema)
@@ -119,9 +117,9 @@ def test_a_user_who_may_make_no_schema_is_told_and_feeds_the_one_it_is_given(pos
 
 
 @pytest.fixture(scope="module")
-def read(postgres: Postgres) -> Iterator[tuple[str, str]]:
+def read(postgres: PostgresPlace) -> Iterator[tuple[str, str]]:
     """A schema that is filled, and the URL of a login that is a member of its role `agent` and nothing else."""
-    schema = "readers"
+    schema = own_name("readers")
     sink = filled(postgres.url(), schema)
     name, url = login(postgres)
     sql(postgres.url(), f"GRANT {role_name(schema, 'agent')} TO {name}")
@@ -131,7 +129,7 @@ def read(postgres: Postgres) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("inherits", ["INHERIT", "NOINHERIT"])
 def test_a_login_that_owns_nothing_reads_as_the_agent_it_names(
-    postgres: Postgres, read: tuple[str, str], inherits: str
+    postgres: PostgresPlace, read: tuple[str, str], inherits: str
 ) -> None:
     name, url = login(postgres)
     sql(postgres.url(), f"GRANT {role_name(read[0], 'agent')} TO {name} WITH INHERIT {inherits == 'INHERIT'!s}")
@@ -163,7 +161,7 @@ def as_me(url: str, *statements: str) -> list[Any]:
 REFUSED = (
     "SET ROLE {schema}_architect",
     "SET ROLE {schema}_monitor",
-    "SET ROLE antiphon_test",
+    'SET ROLE "{owner}"',
     "SET row_security = off; SELECT * FROM {schema}.diaries",
     "ALTER TABLE {schema}.diaries DISABLE ROW LEVEL SECURITY",
     "ALTER TABLE {schema}.diaries OWNER TO CURRENT_USER",
@@ -182,12 +180,12 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-def test_a_reader_s_login_may_do_nothing_else(read: tuple[str, str], statement: str) -> None:
+def test_a_reader_s_login_may_do_nothing_else(postgres: PostgresPlace, read: tuple[str, str], statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        as_me(read[1], *statement.format(schema=read[0]).split("; "))
+        as_me(read[1], *statement.format(schema=read[0], owner=postgres.user).split("; "))
 
 
-def test_a_reader_s_own_functions_are_not_shown_others_rows(postgres: Postgres, read: tuple[str, str]) -> None:
+def test_a_reader_s_own_functions_are_not_shown_others_rows(postgres: PostgresPlace, read: tuple[str, str]) -> None:
     """Neither a condition that is cheap and prints what it is given, nor the planner's statistics."""
     schema, url = read
     sql(postgres.url(), f"ANALYZE {schema}.diaries")

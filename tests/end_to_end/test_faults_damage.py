@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from antiphon import Agent
-from antiphon.engines.sqlite import pages as pages_of
 from antiphon.engines.sqlite.logs import SEQ_BITS
 from antiphon.engines.sqlite.rawpages import decrypted_pages, images_of
+from antiphon.engines.sqlite.trees import view_of
 from antiphon.home import Home
 from antiphon.model.errors import (
     AntiphonError,
@@ -164,7 +164,7 @@ def test_cut_short(own_home: Path, keep: float) -> None:
 def _bytes_of_the_log(path: Path, folder: Path, rng: random.Random) -> list[int]:
     """A byte in every third page that holds bodies or headers."""
     key = Home.open(folder / "home").ring.get("file:ada")
-    view = pages_of._view_of(path, images_of(path, key, "aegis"))
+    view = view_of(path, images_of(path, key, "aegis"))
     held = [number for number, owner in view.owner.items() if owner.startswith(("table frames", "table blocks"))]
     return [(number - 1) * PAGE + rng.randrange(PAGE) for number in held[::3]]
 
@@ -217,7 +217,7 @@ def test_the_good_part_lies_on_both_sides_of_the_damage(own_home: Path) -> None:
     with Agent.open("ada", home=own_home / "home", read_only=True) as agent:
         everything = agent.export(own_home / "all.jsonl")
         place = agent.replica.head(agent.log_id).no << SEQ_BITS | 1_024
-    view = pages_of._view_of(path, images_of(path, key, "aegis"))
+    view = view_of(path, images_of(path, key, "aegis"))
     raw = bytearray(path.read_bytes())
     for number, owner in view.owner.items():
         if owner == "table frames" and view.pages[number][0] == 0x0D:

@@ -26,8 +26,8 @@ from antiphon.replica.follow import Follower
 from antiphon.replica.hear import hear
 from antiphon.replica.replay import Until, replay
 from antiphon.views.domain import AssertRow, Domain, Kind, Registry
-from antiphon.views.feed import Change
-from tests.simulation.views_world import NEW, Cast, World, cast
+from antiphon.views.feed import Change, Marks
+from tests.simulation.views_world import NEW, Cast, World
 from tests.unit.views.every_rule import domain
 
 NEEDLE, WORD = "Quetzalcoatlus over Xochimilco", "xochimilco"
@@ -62,11 +62,6 @@ def chat(version: int = 1) -> Domain:
             "word.spoken": (AssertRow(WORDS, word="word"),),
         },
     )
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture
@@ -172,11 +167,11 @@ def test_keys_in_the_feed_go_when_it_is_trimmed(world: World, monkeypatch: pytes
 class _Refusing(MemoryTables):
     """Refuses rows of one table for good."""
 
-    def apply(self, epoch: int, changes: object) -> None:
+    def apply(self, epoch: int, changes: object, *, marks: Marks | None = None) -> None:
         wanted = list(changes)  # type: ignore[call-overload]
         if any(change.table == "words" and change.row is not None for change in wanted):
             raise Rejected("words are refused here")
-        super().apply(epoch, wanted)
+        super().apply(epoch, wanted, marks=marks)
 
 
 def test_engines_and_letters_let_go_when_it_is_hidden(world: World) -> None:

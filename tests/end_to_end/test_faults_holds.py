@@ -23,24 +23,16 @@ from antiphon.log.ingest import Part, parts_of
 from antiphon.log.store import LogHead
 from antiphon.model import limits
 from antiphon.model.event import NEW, Event, State
-from antiphon.ops.doctor import State as Outcome
-from antiphon.ops.doctor import check_feed
-from antiphon.ops.refold import check_views
 from antiphon.replica import enrol
 from antiphon.replica.core import Replica
 from antiphon.replica.hear import hear, receive
 from antiphon.views.domain import Registry
-from tests.simulation.views_world import Cast, World, cast, held
+from tests.simulation.views_world import Cast, World, held, sound
 from tests.unit.views.every_rule import domain
 
 NEEDLE = "Quetzalcoatlus over Xochimilco"
 KEY = bytes(range(32))
 Delivery = tuple[LogHead, list[Part]]
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture
@@ -95,15 +87,6 @@ def _count_down(left: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     SqliteFile.transaction = counted  # type: ignore[method-assign]
-
-
-def sound(replica: Replica) -> None:
-    found = check_views(
-        replica.registry, replica.tables, replica.mentions, replica.reader, replica.folded_heads(), replica.views,
-        domains=replica.views.live,
-    )  # fmt: skip
-    assert [finding for finding in found if finding.state != Outcome.OK] == []
-    assert check_feed(replica.file, replica.fed_events(), lambda: None).state == Outcome.OK
 
 
 def begin(world: World) -> tuple[Event, LogHead, Path, dict[str, Any]]:

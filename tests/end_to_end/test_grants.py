@@ -310,6 +310,7 @@ def test_from_the_command_line(own_home: Path) -> None:
         assert levels(bob) == [3]
     assert "bob has the role editor" in run("grants", "give", "bob", "editor", "--ceiling", "80").stdout
     lines = [line.split("\t") for line in run("grants").stdout.splitlines()]
+    assert [line[1] for line in lines] == ["bob", "bob"]
     assert [(line[0] == made["id"], *line[2:5], line[6]) for line in lines] == [
         (True, "monitor", "alarms", "", "stands"), (False, "editor", "all", "80", "stands"),
     ]  # fmt: skip

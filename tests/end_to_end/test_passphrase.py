@@ -78,16 +78,16 @@ def test_who_has_the_home_open_goes_on(own_home: Path) -> None:
         assert {hit.text for hit in ada.recall("before after")} == {"before", "after"}
 
 
-@pytest.mark.parametrize(("had", "step"), [(None, "_wipe"), ("old", "rewrap"), ("old", "_wipe"), (None, "rewrap")])
+@pytest.mark.parametrize(("had", "step"), [(None, "wipe"), ("old", "rewrap"), ("old", "wipe"), (None, "rewrap")])
 def test_interrupted_between_ring_and_key_file_it_still_opens(own_home: Path, had: str | None, step: str) -> None:
     """Whichever way it goes, and whether the ring or the key file comes next."""
     given = {} if had is None else {"ANTIPHON_PASSPHRASE": had}
     ask("init", "ada", **given)
     code = (
-        "import os, signal, sys\nimport antiphon.home as home\nfrom antiphon.engines.keyfiles import KeyRing\n"
+        "import os, signal\nfrom antiphon.engines.keyfiles import KeyRing\nfrom antiphon.home import Home, folder\n"
         "def die(*given): os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"setattr({'KeyRing' if step == 'rewrap' else 'home'}, {step!r}, die)\n"
-        f"home.Home.open().change_passphrase({'None' if had else repr('new')})\n"
+        f"setattr({'KeyRing' if step == 'rewrap' else 'folder'}, {step!r}, die)\n"
+        f"Home.open().change_passphrase({'None' if had else repr('new')})\n"
     )
     killed = subprocess.run([COMMAND[0], "-c", code], env={**os.environ, **given}, check=False, timeout=60)
     assert killed.returncode == -9

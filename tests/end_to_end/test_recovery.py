@@ -222,32 +222,34 @@ def test_a_thief_with_a_copy_of_the_home_certifies_nothing_that_counts(
 
 
 STOPS = {
-    "before anything": "antiphon.home.recovery.committed_key = die",
-    "agents retired": "antiphon.home.recovery.begin_home = die",
-    "key written": "antiphon.home._write_recovery_key = after(antiphon.home._write_recovery_key)",
-    "committed": "armed('Replica.forget_caches', die)",
-    "one agent told": "armed('enrol.follow_homes', after(antiphon.home.enrol.follow_homes))",
+    "before anything": "recovery.committed_key = die",
+    "agents retired": "recovery.begin_home = die",
+    "key written": "Home._write_recovery_key = after(Home._write_recovery_key)",
+    "committed": "armed(Replica, 'forget_caches', die)",
+    "one agent told": "armed(enrol, 'follow_homes', after(enrol.follow_homes))",
 }
 SCRIPT = """
-import os, signal, sys, antiphon.home, antiphon.replica.core
-from antiphon.replica.recovery import read_recovery_key
+import os, signal, sys
+from antiphon.home import Home
+from antiphon.replica import enrol, recovery
+from antiphon.replica.core import Replica
 def die(*given, **named): os.kill(os.getpid(), signal.SIGKILL)
 def after(real):
     def call(*given, **named):
         real(*given, **named)
         die()
     return call
-def armed(name, deadly):
-    real, (owner, what) = antiphon.home.recovery.begin_home, name.split(".")
+def armed(owner, what, deadly):
+    real = recovery.begin_home
     def call(*given):
         made = real(*given)
-        setattr(getattr(antiphon.home, owner), what, deadly)
+        setattr(owner, what, deadly)
         return made
-    antiphon.home.recovery.begin_home = call
-place = antiphon.home.Home.open()
+    recovery.begin_home = call
+place = Home.open()
 place.principal()
 STOP
-place.recover(read_recovery_key(open(sys.argv[1]).read()), revoke_instances=True)
+place.recover(recovery.read_recovery_key(open(sys.argv[1]).read()), revoke_instances=True)
 """
 
 

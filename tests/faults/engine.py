@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 from antiphon.engines.memory import MemoryTables
 from antiphon.model.errors import Conflict, Rejected, Unavailable
 from antiphon.model.table import Table
-from antiphon.views.feed import Change
+from antiphon.views.feed import Change, EngineEmptied, Fence, Marks
 from antiphon.world.clock import ManualClock
 
 
@@ -53,17 +54,17 @@ class FaultyTables(MemoryTables):
         if self._maybe(f"crash after {what}"):
             raise Crash
 
-    def epoch(self) -> int:
-        self._call("epoch", lambda: None)
-        return super().epoch()
+    def kept(self) -> Fence:
+        self._call("kept", lambda: None)
+        return super().kept()
 
-    def fence(self, known: int, epoch: int) -> bool:
-        won: list[bool] = []
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
+        won: list[Fence | None] = []
         super_fence = super().fence
-        self._call("fence", lambda: won.append(super_fence(known, epoch)))
+        self._call("fence", lambda: won.append(super_fence(known, epoch, mark=mark, owner=owner)))
         return won[0]
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
         if self._maybe("apply late"):
             self.late.append((epoch, list(changes)))
         if self._maybe("late arrives") and self.late:
@@ -72,17 +73,28 @@ class FaultyTables(MemoryTables):
             super().apply(epoch, self.chance.sample(list(changes), len(changes) // 2))
             raise Crash
         if any(change.key in self.refused for change in changes):
-            self._check(epoch)
+            self._check(epoch, marks)
             super().apply(epoch, [change for change in changes if change.key not in self.refused][: len(changes) // 2])
             self.seen.add("refused")
             raise Rejected("this row breaks a rule of the engine")
         super_apply = super().apply
-        self._call("apply", lambda: super_apply(epoch, changes))
+        self._call("apply", lambda: super_apply(epoch, changes, marks=marks))
 
-    def sweep(self, epoch: int, table: Table, below: int) -> int:
+    def sweep(self, epoch: int, table: Table, below: int, *, marks: Marks | None = None) -> int:
         super_sweep = super().sweep
-        self._call("sweep", lambda: super_sweep(epoch, table, below) and None)
+        self._call("sweep", lambda: super_sweep(epoch, table, below, marks=marks) and None)
         return 0
+
+    def state(self) -> Any:
+        """All that it keeps, as a backup would have it."""
+        return {name: dict(kept) for name, kept in self._tables.items()}, self._fence
+
+    def put_back(self, state: Any) -> None:
+        """The engine is restored, or a standby that lacks the last changes takes its place."""
+        tables, self._fence = state
+        self._tables = {name: dict(kept) for name, kept in tables.items()}
+        self._ordered.clear()
+        self.seen.add("put back")
 
     def arrive(self) -> None:
         """What was late comes now: older than what is there, and perhaps of a feeder that was fenced off."""
@@ -90,5 +102,5 @@ class FaultyTables(MemoryTables):
             epoch, changes = self.late.pop(self.chance.randrange(len(self.late)))
             try:
                 super().apply(epoch, changes)
-            except Conflict:
-                self.seen.add("late of an older epoch")
+            except (Conflict, EngineEmptied):
+                self.seen.add("late of another epoch")

@@ -1,5 +1,6 @@
-"""Commits, forgetting and refolds at random, on the way to an engine where everything goes wrong; feeders that die at
-every step, and two who feed at once. In the end the engine has the file's rows, one by one, and nothing forgotten.
+"""Commits, forgetting and refolds at random, on the way to an engine where everything goes wrong, and which is put back
+to older states; feeders that die at every step, and two who feed at once. In the end the engine has the file's rows,
+one by one, and nothing forgotten.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ACTS = (
     "note", "note", "remember", "about", "update", "supersede", "change", "recolour", "pin", "tear", "batch", "tidy",
 )  # fmt: skip
 OFTEN = ("act",) * 6 + ("feed",) * 8
-SELDOM = ("forget", "refuse", "late", "refold", "reopen", "lose")
+SELDOM = ("forget", "refuse", "late", "refold", "reopen", "lose", "back up", "restore")
 _SAVE = Feeder.save
 
 
@@ -71,6 +72,7 @@ class World:
         self.words: dict[str, str] = {}
         self.forgotten: set[str] = set()
         self.said = 0
+        self.backup = self.engine.state()
         monkeypatch.setattr(Feeder, "save", self._dying_save())
 
     def _world(self, seed: int) -> dict[str, Any]:
@@ -120,9 +122,7 @@ class World:
 
     def play(self, steps: int) -> None:
         for _ in range(steps):
-            match self.chance.choice(
-                ("act",) * 6 + ("feed",) * 8 + ("forget", "refuse", "late", "refold", "reopen", "lose")
-            ):
+            match self.chance.choice(OFTEN + SELDOM):
                 case "act":
                     self.act()
                 case "feed":
@@ -133,6 +133,10 @@ class World:
                     self.refuse()
                 case "late":
                     self.engine.arrive()
+                case "back up":
+                    self.backup = self.engine.state()
+                case "restore" if self.chance.random() < 0.6:
+                    self.engine.put_back(self.backup)
                 case "refold" if self.chance.random() < 0.4:
                     self.agent.replica.refold(self.chance.choice(("notes", "memory")))
                 case "reopen" if self.chance.random() < 0.4:
@@ -181,7 +185,7 @@ class World:
         self.engine.trouble, trouble = 0.0, self.engine.trouble
         self.actor.perform([("note", 0, ["mended"])])  # where the feed had lost its end, it begins anew here
         follower.run()
-        self.engine.trouble, self.engine.spared = trouble, ("epoch", "fence", "save", "sweep")
+        self.engine.trouble, self.engine.spared = trouble, ("kept", "fence", "save", "sweep")
         again = 0
         for _ in range(steps):
             match self.chance.choice(("act", "act", "forget", "feed", "feed", "feed", "refuse", "die")):

@@ -24,17 +24,12 @@ from antiphon.replica.core import Replica
 from antiphon.replica.hear import hear
 from antiphon.views.domain import Registry
 from tests.simulation.test_views import Author
-from tests.simulation.views_world import Cast, World, cast, held
+from tests.simulation.views_world import Cast, World, held
 from tests.unit.views.every_rule import World as Given
 from tests.unit.views.every_rule import domain, expected
 
 KEY = bytes(range(32))
 HOUR = 3_600_000
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 class Account(msgspec.Struct):

@@ -23,16 +23,11 @@ from antiphon.model.event import NEW, Draft, Scope, encode_body
 from antiphon.region import Region
 from antiphon.replica.commit import Batch
 from tests.simulation.test_views import act, granted_story, perform
-from tests.simulation.views_world import Cast, World, cast
+from tests.simulation.views_world import Cast, World
 from tests.unit.views.every_rule import domain
 
 UNLOCK = Unlock(key=bytes(32))
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 def rows_of(region: Region) -> dict[str, dict[tuple[Any, ...], Any]]:

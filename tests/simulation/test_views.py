@@ -10,18 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.replica.hear import hear
-from tests.simulation.views_world import NEW, Cast, World, cast, check
+from tests.simulation.views_world import NEW, Cast, World, check
 from tests.unit.views.every_rule import domain
 
 GRANTING = ("grant", "withdraw", "lose", "alarm", "quiet", "unalarm", "post", "star", "prize", "open", "recase")
 OF_KIND = {"star": "notice", "prize": "thing", "recase": "case"}
 WORDS = ("amber", "birch", "cedar")
 AGAIN = {"suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]}
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 small = st.integers(0, 3)

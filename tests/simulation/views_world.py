@@ -24,6 +24,9 @@ from antiphon.model.errors import NotFound, ProtocolViolation
 from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, encode_body
 from antiphon.model.table import Table
 from antiphon.model.values import key_values
+from antiphon.ops.doctor import State as Outcome
+from antiphon.ops.doctor import check_feed
+from antiphon.ops.refold import check_views
 from antiphon.replica import enrol, forget, granting
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
@@ -304,3 +307,18 @@ def check(world: World) -> None:
 
 
 __all__ = ["AUTHORS", "NEW", "Cast", "NotFound", "World", "cast", "check", "deliver", "held", "opened", "refused"]
+
+
+def things(replica: Replica) -> list[str]:
+    """The names of all things, sorted."""
+    return sorted(row["name"] for row, _ in held(replica)["things"].values())
+
+
+def sound(replica: Replica) -> None:
+    """Rows, mentions and feed say what the logs say."""
+    found = check_views(
+        replica.registry, replica.tables, replica.mentions, replica.reader, replica.folded_heads(), replica.views,
+        domains=replica.views.live,
+    )  # fmt: skip
+    assert [finding for finding in found if finding.state != Outcome.OK] == []
+    assert check_feed(replica.file, replica.fed_events(), lambda: None).state == Outcome.OK

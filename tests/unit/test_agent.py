@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from antiphon import Agent, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable, verify_proof
+from antiphon import Agent, Conflict, Corrupt, InvalidInput, LimitExceeded, NotFound, Unavailable, verify_proof
 from antiphon.domains.memory.commands import SUMMARY_SOURCES_MAX
+from antiphon.engines.sqlite.select import SqliteSource
 from antiphon.model.event import Event
 from antiphon.model.text import parse_id
 from antiphon.views.domain import Domain, Op, Write
@@ -266,7 +267,7 @@ def _older(monkeypatch: pytest.MonkeyPatch) -> None:
 
     folds = {**MEMORY.folds, declare.PERSON_NAMED: (name,)}
     older = Domain("memory", MEMORY.kinds, MEMORY.tables, folds)
-    monkeypatch.setattr("antiphon.home.BUILT_IN", tuple(older if one is MEMORY else one for one in BUILT_IN))
+    monkeypatch.setattr("antiphon.home.folder.BUILT_IN", tuple(older if one is MEMORY else one for one in BUILT_IN))
     monkeypatch.setattr("antiphon.agent.opened.name_key", lambda text: text)
     monkeypatch.setattr("antiphon.agent.writing.name_key", lambda text: text)
 
@@ -390,3 +391,34 @@ def test_figures_add_up(ada: Agent) -> None:
     assert (stats["tables"]["memories"], stats["tables"]["notes"]) == (100, 1)
     ada.recall("x")
     assert ada.stats()["fulltext_backlog"] == 0
+
+
+# -- tables of its own and elsewhere -----------------------------------------------------------------------------------
+
+
+def test_tables_are_what_is_declared_and_nobody_changes_them(ada: Agent) -> None:
+    assert {"memories", "notes"} <= ada.tables.keys()
+    assert ada.tables["memories"] is ada.table("memories").table
+    with pytest.raises(TypeError):
+        ada.tables["memories"] = ada.tables["notes"]  # type: ignore[index]
+
+
+def test_a_table_is_read_from_another_source_than_the_process_keeps(ada: Agent) -> None:
+    kept = ada.remember("mine").entity or ""
+    again = ada.table("memories", source=SqliteSource(ada.replica.file, ada.replica.tables, ada.tables))
+    assert again.get(kept) == ada.table("memories").get(kept)
+    assert again.get(kept) is not None
+    assert (again.stats(), ada.table("memories").stats() is None) == (None, False)
+    with pytest.raises(InvalidInput, match="no domain declares"):
+        ada.table("nothing", source=again._source)
+
+
+def test_seals_are_the_homes_and_stay_the_same(ada: Agent, own_home: Path) -> None:
+    people = ada.tables["people"]
+    column = next(column.name for column in people.columns if column.pii)
+    row = {**dict.fromkeys(people.names), **{name: bytes(16) for name in people.key}, column: "Ann"}
+    sealed = ada.seals.seal(people, row)
+    assert sealed[column] != "Ann"
+    assert ada.seals.open(people, sealed)[column] == "Ann"
+    with Agent.create("eve", home=own_home / "elsewhere") as eve, pytest.raises(Corrupt, match="not sealed with"):
+        eve.seals.open(people, sealed)

@@ -33,6 +33,24 @@ NAMES = [
     "WrongKey",
     "verify_proof",
     "__version__",
+    # what a table may be declared with
+    "ANYONE",
+    "AUTHOR",
+    "Check",
+    "DeleteRow",
+    "Derived",
+    "Measure",
+    "Merge",
+    "OnlyWith",
+    "PRINCIPAL",
+    "READ_ALL",
+    "READ_OWN",
+    "Retention",
+    "Rollup",
+    "Scope",
+    "owners",
+    "parties",
+    "role",
 ]
 
 

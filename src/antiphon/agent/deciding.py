@@ -61,7 +61,14 @@ class Deciding(Following):
             yield
 
     def request(
-        self, kind: str, body: Any, *, home: bytes, entity: str, scope: Scope = Scope.PUBLIC
+        self,
+        kind: str,
+        body: Any,
+        *,
+        home: bytes,
+        entity: str,
+        scope: Scope = Scope.PUBLIC,
+        circle: bytes | None = None,
     ) -> Decided | Requested:
         """Asks the home of a row (the log that decides about it) for something; `home` is put into the body.
 
@@ -71,7 +78,7 @@ class Deciding(Following):
         declared = self.replica.registry.kind(kind)
         plain = body if isinstance(body, Mapping) else msgspec.to_builtins(body, builtin_types=(bytes,))
         value = convert(declared, {**plain, "home": home} if kind in self.replica.registry.deciders else plain)
-        draft = draft_of(declared, value, entity=parse_entity(entity), scope=scope)
+        draft = draft_of(declared, value, entity=parse_entity(entity), scope=scope, circle=circle)
         log = self.log_id
         try:
             return decide.request(self.replica, log, draft, value)

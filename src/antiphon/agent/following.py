@@ -19,16 +19,23 @@ class Following(Listing):
     """What an agent's followers are reached by."""
 
     def follow(
-        self, sink: Sink, *, name: str, tables: Iterable[str] | None = None, background: bool = False
+        self,
+        sink: Sink,
+        *,
+        name: str,
+        tables: Iterable[str] | None = None,
+        background: bool = False,
+        take_over: bool = False,
     ) -> Follower:
         """Keeps rows in an engine in step with this file, from where the follower of this name stopped.
 
         `tables` are all that there are when none are named. Call `run` or `step`, or say `background`: then a thread
-        does, until the agent is closed. Of a fleet's file, the rows of all its agents are followed.
+        does, until the agent is closed. Of a fleet's file, the rows of all its agents are followed. An engine that is
+        fed from another file is refused, unless this one is to `take_over`: then that one's rows go.
         """
         registry = self.replica.registry
         chosen = [registry.table(one) for one in (registry.tables if tables is None else tables)]
-        follower = Follower(self.replica, sink, _checked(name), chosen)
+        follower = Follower(self.replica, sink, _checked(name), chosen, take_over=take_over)
         self._begin(follower, background=background)
         return follower
 
@@ -40,13 +47,14 @@ class Following(Listing):
         topics: Iterable[str] | None = None,
         from_start: bool = True,
         background: bool = False,
+        take_over: bool = False,
     ) -> EventFollower:
         """Carries the events of declared topics to an engine, in order within each log, at least once: each has an id.
 
         `topics` are all that there are when none are named; without `from_start`, only what comes from now on counts.
         """
         chosen = list(topics_of(self.replica.registry) if topics is None else topics)
-        follower = EventFollower(self.replica, sink, _checked(name), chosen, from_start=from_start)
+        follower = EventFollower(self.replica, sink, _checked(name), chosen, from_start=from_start, take_over=take_over)
         self._begin(follower, background=background)
         return follower
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from antiphon.agent.opened import Opened
+from antiphon.engines.sealing import SealedPlace, SealedSource, Seals
 from antiphon.model.table import Table
 from antiphon.model.text import event_text, id_text
 from antiphon.query.reach import STALE_MS_MAX, Place, Reach
 from antiphon.query.rows import Rows
 from antiphon.query.shown import as_plain
+from antiphon.query.source import Source
 from antiphon.views.store import StoredRow
 
 
@@ -42,15 +46,39 @@ class Listed(msgspec.Struct, frozen=True):
 class Listing(Opened):
     """How an agent reads its tables."""
 
-    def table(self, name: str) -> Rows:
-        """The rows of one declared table that this agent may read. Raises InvalidInput."""
-        return Rows(
-            self._source, self.replica.registry.table(name), self._reader, cache=self._rows, index=self._index_all
-        )
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """What each table is declared as, by its name: what reads rows elsewhere is made with it."""
+        return MappingProxyType(self.replica.registry.tables)
+
+    @property
+    def seals(self) -> Seals:
+        """The keys of this home's personal data in engines: a `SealedSource` or `SealedPlace` opens rows with them."""
+        return Seals.of(self.replica.keys, self.replica.entropy)
+
+    def table(self, name: str, *, source: Source | None = None) -> Rows:
+        """The rows of one declared table that this agent may read: those of its file, or of an engine's `source`.
+
+        Personal data of an engine is asked for and opened with the keys of this agent's home, but where the source is
+        sealed already. Raises InvalidInput where no domain declares the table.
+        """
+        declared = self.replica.registry.table(name)
+        if source is not None:
+            bare = declared.personal and not isinstance(source, SealedSource)
+            return Rows(SealedSource(source, self.seals) if bare else source, declared, self._reader)
+        return Rows(self._source, declared, self._reader, cache=self._rows, index=self._index_all)
 
     def reach(self, places: Sequence[Place], *, stale_ms_max: int = STALE_MS_MAX) -> Reach:
-        """Single rows from this file or, if it has none, from shared places in this order: `reach.get(table, key)`."""
-        return Reach(self.table, places, self._reader, self.replica.clock, stale_ms_max=stale_ms_max)
+        """Single rows from this file or, if it has had none, from shared places in this order: `reach.get(table, key)`.
+
+        Personal data is asked for, and kept, under the keys of this agent's home, but where a place is sealed already.
+        """
+        replica = self.replica
+        seals = cache(lambda: self.seals)
+        sealed = [SealedPlace.around(place, seals) for place in places]
+        return Reach(
+            self.table, sealed, self._reader, replica.clock, knows=replica.tables.knows, stale_ms_max=stale_ms_max
+        )
 
     def duplicates(self, table: str | None = None) -> list[Listed]:
         """Rows that have the same values in columns declared unique: of one table, or of all.

@@ -21,20 +21,27 @@ if TYPE_CHECKING:
     from antiphon.replica.follow import Standing
 
 SHOWN_MAX = 20
-ACTIONS = ("list", "add", "feed", "check", "letters", "retry", "remove")
+_ASKING = {"check": "comparing the rows of", "retry": "delivering again what was refused by"}
+"""What takes a while."""
+ACTIONS = ("list", "add", "feed", "check", "reads", "presence", "letters", "retry", "remove")
 
 
 @verb("engines", short_help="See who follows this agent, how far behind, and what was refused.")
 @click.argument("action", type=click.Choice(ACTIONS), default="list")
 @click.argument("name", required=False)
 @click.argument("url", required=False)
-@click.option("--once", is_flag=True, help="feed: deliver what there is, and end.")
+@click.option("--once", is_flag=True, help="feed, presence: do what there is to do, and end.")
+@click.option("--take-over", is_flag=True, help="feed: from whichever file fed that engine; its rows go there.")
 @click.option("--sink", metavar="MODULE:FUNCTION", help="What makes an engine of your own: check and retry call it.")
-def engines(session: Session, *, action: str, name: str | None, url: str | None, once: bool, sink: str | None) -> int:
+def engines(
+    session: Session, *, action: str, name: str | None, url: str | None, once: bool, take_over: bool, sink: str | None
+) -> int:
     """Lists the engines that follow an agent's file: what each does, events and seconds behind, rows it refused, the
     last error. `add` names one in antiphon.toml, `feed` keeps one (or all that are named) in step until interrupted;
     `check` compares an engine with the file, row by row (exit code 1 when they differ); `letters` lists what it
-    refused, `retry` delivers that again, `remove` forgets a follower.
+    refused, `retry` delivers that again, `remove` forgets a follower and takes it out of antiphon.toml. `reads` shows
+    what readers found in the process, the file, the cache and the store, as the cache has counted it; `presence`
+    records for the agent what heartbeats came to, one event an agent and hour, until interrupted.
 
     Engines of your own are attached in Python, by `agent.follow(sink, name=…)`; `check` and `retry` reach one by a
     function that takes nothing and returns the sink. `check` only reads; `feed` and `retry` take an engine over from
@@ -48,34 +55,42 @@ def engines(session: Session, *, action: str, name: str | None, url: str | None,
     """
     if action == "add":
         return _add(session, name, url)
-    with session.agent() as agent:
-        if action == "feed":
-            from antiphon.cli.feeding import feed
+    if action == "reads":
+        from antiphon.cli.reads import show_reads
 
-            return feed(session, agent, name, once=once)
+        return show_reads(session, _named(action, name))
+    if action == "feed":
+        from antiphon.cli.feeding import feed
+
+        return feed(session, name, once=once, take_over=take_over)
+    if action in _ASKING:
+        out.begun(f"{_ASKING[action]} {_named(action, name)}")
+    with session.agent() as agent:
         standing = {one.name: one for one in agent.followers()}
         if action == "list":
             return _list(session, list(standing.values()), _unfed(session, standing))
-        if name is None:
-            raise click.UsageError(f"which one? `antiphon engines {action} NAME`")
+        name = _named(action, name)
+        if action == "presence":
+            from antiphon.cli.presence import keep_presence
+
+            return keep_presence(session, agent, name, once=once)
+        if action == "remove":
+            return _remove(session, agent, name, standing)
         if name not in standing:
-            known = ", ".join(standing) or "none"
-            raise errors.InvalidInput(f"nobody named {name!r} follows {agent.name}; known: {known}")
+            raise errors.InvalidInput(_unknown(session, agent, name, standing))
         if action == "letters":
             return _letters(session, agent, name)
-        if action == "remove":
-            from antiphon.cli.attached import FILE, named_in
-
-            agent.unfollow(name)
-            out.say(f"{name} is forgotten; what its engine has stays there", state="ok")
-            if name in named_in(session.place()):
-                out.aside(f"{session.place() / FILE} still names it: take its line out, or `feed` begins anew")
-            return 0
         act = _check if action == "check" else _retry
         if sink is not None:
             return act(session, agent, standing[name], _made(sink))
         with contextlib.closing(_attached(session, agent, name)) as engine:
             return act(session, agent, standing[name], engine)
+
+
+def _named(action: str, name: str | None) -> str:
+    if name is None:
+        raise click.UsageError(f"which one? `antiphon engines {action} NAME`")
+    return name
 
 
 def _add(session: Session, name: str | None, url: str | None) -> int:
@@ -85,19 +100,51 @@ def _add(session: Session, name: str | None, url: str | None) -> int:
     if name is None or url is None:
         raise click.UsageError("`antiphon engines add NAME URL`")
     file = attach(session.place(), name, url)
+    if session.as_json:
+        out.emit({"name": name, "url": shown(url), "file": str(file)})
+        return 0
     out.say(f"{name} is {shown(url)}, as {file} says; `antiphon engines feed {name}` begins", state="ok")
     return 0
 
 
+def _remove(session: Session, agent: Agent, name: str, standing: Collection[str]) -> int:
+    """Forgets a follower, and takes its engine out of the home's file: of the two, those that there are."""
+    from antiphon.cli.attached import detach, named_in
+
+    is_named = name in named_in(session.place())
+    if name not in standing and not is_named:
+        raise errors.InvalidInput(_unknown(session, agent, name, standing))
+    file = detach(session.place(), name) if is_named else None
+    if name in standing:
+        agent.unfollow(name)
+    if session.as_json:
+        out.emit({"name": name, "forgotten": name in standing, "file": None if file is None else str(file)})
+        return 0
+    out.say(f"{name} is forgotten; what its engine has stays there" if name in standing else f"{name} was not fed yet",
+            state="ok")  # fmt: skip
+    if file is not None:
+        out.say(f"{file} does not name it any more", state="ok")
+    return 0
+
+
+def _unknown(session: Session, agent: Agent, name: str, standing: Collection[str]) -> str:
+    """Why there is nothing of an engine of this name, and what to do."""
+    unfed = _unfed(session, standing)
+    if name in unfed:
+        return f"{name} is named and not fed yet: `antiphon engines feed {name}`"
+    known = ", ".join([*standing, *(f"{one} (not fed yet)" for one in unfed)]) or "none"
+    return f"nobody named {name!r:.80} follows {agent.name}; known: {known}"
+
+
 def _attached(session: Session, agent: Agent, name: str) -> Any:
-    from antiphon.cli.attached import engine_named
+    from antiphon.cli.attached import engine_named, named_in
     from antiphon.engines.urls import sealed_engine_at
 
-    try:
-        url = engine_named(session.place(), name)
-        return sealed_engine_at(url, agent.replica.keys, agent.replica.entropy)
-    except errors.NotFound as error:
-        raise click.UsageError(f"{error}; one attached in Python is reached by `--sink MODULE:FUNCTION`") from None
+    if name not in named_in(session.place()):
+        raise errors.InvalidInput(
+            f"{name} was attached in Python: antiphon.toml does not name it; `--sink MODULE:FUNCTION` reaches it"
+        )
+    return sealed_engine_at(engine_named(session.place(), name), agent.replica.keys, agent.replica.entropy)
 
 
 def _unfed(session: Session, standing: Collection[str]) -> list[str]:
@@ -108,10 +155,18 @@ def _unfed(session: Session, standing: Collection[str]) -> list[str]:
 
 
 def _list(session: Session, found: list[Standing], unfed: list[str]) -> int:
+    import msgspec
+
+    from antiphon.cli.attached import is_open
+    from antiphon.engines.configured import FILE
+    from antiphon.world.clock import SystemClock
+
+    if is_open(session.place()):
+        out.aside(f"others may read {session.place() / FILE}, and it holds a password: chmod 600, or ${{NAME}} in it")
     for name in unfed:
         out.aside(f"{name} is named and not fed yet: `antiphon engines feed {name}`")
     if session.as_json:
-        out.emit_list(found)
+        out.emit_list({**msgspec.structs.asdict(one), "well": _is_well(one)} for one in found)
         return 0
     if not found and unfed:
         return 0
@@ -120,10 +175,11 @@ def _list(session: Session, found: list[Standing], unfed: list[str]) -> int:
             "nobody follows: `antiphon engines add NAME URL` names an engine, `agent.follow(sink, name=…)` attaches one"
         )
         return 0
+    now = SystemClock().now_ms()
     rows = [
         [
             one.name, one.engine, one.state, f"{one.behind:,}", f"{one.behind_seconds:,.1f}", f"{one.letters:,}",
-            out.one_line(one.error),
+            "" if _is_well(one) else _error_of(one, now),
         ]
         for one in found
     ]  # fmt: skip
@@ -134,6 +190,18 @@ def _list(session: Session, found: list[Standing], unfed: list[str]) -> int:
     for row in rows:
         print("\t".join(row))
     return 0
+
+
+def _is_well(one: Standing) -> bool:
+    """Whether nothing has to be done: what went wrong last, if something did, is over."""
+    return one.state in ("new", "bootstrapping", "following") and not one.letters
+
+
+def _error_of(one: Standing, now_ms: int) -> str:
+    """What went wrong last, and how long ago."""
+    if not one.error:
+        return ""
+    return f"{out.one_line(one.error)} ({out.ago(max(0, now_ms - one.error_ms))})"
 
 
 def _letters(session: Session, agent: Agent, name: str) -> int:
@@ -196,6 +264,9 @@ def _check(session: Session, agent: Agent, one: Standing, engine: Any) -> int:
 
 
 def _retry(session: Session, agent: Agent, one: Standing, engine: Any) -> int:
+    from antiphon.cli.feeding import check_writable
+
+    check_writable(agent)
     if one.topics:
         left = agent.follow_events(engine, name=one.name, topics=one.topics).drive_again()
     else:

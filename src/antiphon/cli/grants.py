@@ -142,10 +142,11 @@ def _list(session: Session, place: Home | Fleet) -> int:
     if not found:
         out.aside("nothing is granted: `antiphon grants give AGENT ROLE`")
         return 0
+    names = _names(place, {one.agent for one in found})
     rows = [
         (
             one.id,
-            one.agent,
+            names.get(one.agent, one.agent),
             one.role,
             "all" if one.tables is None else ", ".join(one.tables),
             "" if one.ceiling is None else f"{one.ceiling:,}",
@@ -160,3 +161,12 @@ def _list(session: Session, place: Home | Fleet) -> int:
     for row in rows:
         print("\t".join(row))
     return 0
+
+
+def _names(place: Home | Fleet, wanted: set[str]) -> dict[str, str]:
+    from antiphon.cli.known import known_names
+    from antiphon.fleet import Fleet
+
+    if isinstance(place, Fleet):
+        return known_names(place.replica, wanted)
+    return known_names(place.principal(), wanted, place)

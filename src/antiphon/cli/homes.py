@@ -162,7 +162,7 @@ def _homes(session: Session, agent: Agent) -> int:
     if not found:
         out.say("no row here names a home", state="ok")
         return 0
-    names = {agent.id: agent.name}
+    names = _names(session, agent, {one["agent"] for one in found})
     rows = [
         (
             one["home"], "the same" if one["decides"] == one["home"] else one["decides"],
@@ -177,3 +177,13 @@ def _homes(session: Session, agent: Agent) -> int:
         for row in rows:
             print("\t".join(row))
     return 0
+
+
+def _names(session: Session, agent: Agent, wanted: set[str]) -> dict[str, str]:
+    from antiphon.cli.known import known_names
+
+    home = session.home()
+    try:
+        return known_names(agent.replica, wanted - {""}, home)
+    finally:
+        home.close()

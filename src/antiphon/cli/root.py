@@ -119,7 +119,8 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get("ANTIPHON_DEBUG") == "1":
         traceback.print_exception(error)
     code = code_of(error)
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+    is_bare = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    if isinstance(error, click.ClickException) and is_bare and not as_json:
         print(error.format_message(), file=sys.stderr)
         return code
     if isinstance(error, click.Abort):
@@ -127,7 +128,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
         if sys.stderr.isatty() and not as_json:
             print(file=sys.stderr)  # the line that ^C stands on is not ours
     elif isinstance(error, click.ClickException):
-        message = error.format_message()
+        message = "which verb" if is_bare else error.format_message()
         if isinstance(error, click.UsageError) and error.ctx is not None:
             message = f"{message.rstrip('.')}: see `{error.ctx.command_path} --help`"
     elif isinstance(error, OSError):

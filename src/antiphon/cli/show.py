@@ -68,6 +68,13 @@ def emit(value: Any) -> None:
     print(raw.decode())
 
 
+def json_line(value: Any) -> str:
+    """A value as one line of JSON, wherever it is printed."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
 def emit_list(values: Iterable[Any]) -> int:
     """A JSON list, an element a line, written as it comes; how many."""
     import msgspec
@@ -155,7 +162,10 @@ def mark(state: str) -> tuple[str, str]:
 
 
 def say(text: str, *, state: Literal["ok", "note", "wrong"] | None = None) -> None:
-    """A line for the person: what happened."""
+    """A line for the person: what happened. With --json it is a note, as words are no part of the answer there."""
+    if _json:
+        aside(text)
+        return
     if not is_terminal():
         print(text)
         return
@@ -175,9 +185,23 @@ def aside(text: str) -> None:
         print(clean(text), file=sys.stderr)
 
 
+def begun(text: str) -> None:
+    """A line that says at once what a person waits for, where one looks: scripts are told of the end alone."""
+    if not _json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        aside(text)
+
+
 def short_time(iso: str) -> str:
     """An ISO time to the minute, without the T."""
     return iso[:16].replace("T", " ")
+
+
+def ago(ms: float) -> str:
+    """A time that is past, in its largest unit."""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= length:
+            return f"{int(ms // length):,} {unit} ago"
+    return f"{int(ms // 1_000)} s ago"
 
 
 def size(count: int) -> str:

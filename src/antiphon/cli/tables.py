@@ -12,6 +12,7 @@ from antiphon.cli.session import Session, verb
 from antiphon.model import errors
 
 if TYPE_CHECKING:
+    from antiphon.model.dashboard import Dashboard
     from antiphon.model.table import Table
     from antiphon.views.domain import Registry
 
@@ -23,21 +24,27 @@ ENGINES: Final = ("sqlite", "postgres")
 @click.option("--ddl", metavar="ENGINE", help="Print the statements that make it in an engine (sqlite, postgres).")
 def tables(session: Session, *, name: str | None, ddl: str | None) -> int:
     """Lists every declared table, or shows all that is declared of one: columns, merge rules, writers, readers,
-    indexes, rollups, and where else it is kept. Needs no agent.
+    indexes, rollups, and where else it is kept; or of a dashboard: its figures. Needs no agent.
 
     \b
       antiphon tables
       antiphon tables memories
+      antiphon tables federation_dashboard
       antiphon tables memories --ddl postgres
       antiphon tables --json | jq '.[].name'
     """
     from antiphon.domains import BUILT_IN
+    from antiphon.domains.dashboards import DASHBOARDS
     from antiphon.views.domain import Registry
 
     own = own_domains()
-    registry = Registry([*(one for one in BUILT_IN if one.name not in {each.name for each in own}), *own])
+    known = [*(one for one in BUILT_IN if one.name not in {each.name for each in own}), *own]
+    registry = Registry(known, dashboards=DASHBOARDS)
     if ddl is not None and ddl not in ENGINES:
         raise errors.InvalidInput(f"no engine here speaks {out.one_line(ddl)} yet; there are {', '.join(ENGINES)}")
+    if name in registry.dashboards:
+        _show_dashboard(registry, registry.dashboards[name], ddl, as_json=session.as_json)
+        return 0
     chosen = list(registry.tables.values()) if name is None else [registry.table(name)]
     if ddl is not None:
         _print_ddl({table.name: _ddl(registry, table, ddl) for table in chosen}, as_json=session.as_json)
@@ -70,13 +77,36 @@ def _ddl(registry: Registry, table: Table, engine: str) -> list[str]:
     ]
 
 
+def _show_dashboard(registry: Registry, dashboard: Dashboard, ddl: str | None, *, as_json: bool) -> None:
+    """A dashboard's figures, or the statements of its view: the file itself has none."""
+    import msgspec
+
+    from antiphon.model.printed import facts_of_dashboard
+
+    if ddl is not None:
+        _print_ddl({dashboard.name: _view_ddl(registry, dashboard) if ddl == "postgres" else []}, as_json=as_json)
+    elif as_json:
+        out.emit({"fingerprint": dashboard.fingerprint, **msgspec.to_builtins(dashboard)})
+    else:
+        out.fields([("dashboard", dashboard.name), *facts_of_dashboard(dashboard), ("doc", dashboard.doc)])
+
+
+def _view_ddl(registry: Registry, dashboard: Dashboard) -> list[str]:
+    from antiphon.engines.postgres import dashboards as views
+    from antiphon.engines.postgres.ddl import Dialect
+
+    schema = Dialect().schema
+    query = views.shown(dashboard, registry.tables, schema)
+    assert query is not None, "all its tables are declared"
+    return [*views.made_sql(dashboard, query, schema), *views.grants_sql(dashboard, schema)]
+
+
 def _print_ddl(found: dict[str, list[str]], *, as_json: bool) -> None:
     if as_json:
         out.emit(found)
         return
-    for statements in found.values():
-        for statement in statements:
-            print(f"{statement};")
+    for statement in dict.fromkeys(one for statements in found.values() for one in statements):
+        print(f"{statement};")  # what several tables share, as the names of authors, once
 
 
 def _as_json(registry: Registry, table: Table) -> dict[str, Any]:
@@ -109,7 +139,7 @@ def _list(registry: Registry) -> None:
         return
     shown = [(name, domain, count, writers, also) for name, domain, _, count, writers, _, _, also in rows]
     out.table(("table", "domain", "columns", "written by", "also in"), shown, right=(2,), wrap=True)
-    out.aside("all of one: antiphon tables NAME")
+    out.aside(f"all of one: antiphon tables NAME; dashboards over them: {', '.join(registry.dashboards)}")
 
 
 def _show(registry: Registry, table: Table) -> None:

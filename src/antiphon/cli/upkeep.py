@@ -36,6 +36,7 @@ def doctor(session: Session, *, quick: bool) -> int:
     """
     from antiphon.ops.doctor import State, check_folder
 
+    out.begun(f"looking through {session.place()}")
     home = session.home()
     home.close()
     found: list[tuple[str, Finding]] = [("", finding) for finding in check_folder(home.folder)]

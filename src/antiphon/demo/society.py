@@ -27,6 +27,7 @@ WELL: Final = 6
 SHOWN: Final = 5
 _COMMIT_MEETINGS: Final = 512
 _PAUSE_MS: Final = 20
+_LOOK_MS: Final = 100
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
@@ -132,8 +133,12 @@ def look(fleet: Fleet, meetings: Sequence[Meeting], messages: Sequence[Message])
     return found
 
 
-def rebuild(fleet: Fleet, found: Society, before: dict[str, list[str]], person: str) -> None:
-    """Makes the network's tables anew beside the old ones while somebody goes on writing, and compares the rows."""
+def rebuild(
+    fleet: Fleet, found: Society, before: dict[str, list[str]], person: str, progress: Callable[[int, int], None]
+) -> None:
+    """Makes the network's tables anew beside the old ones while somebody goes on writing, and compares the rows;
+    `progress` is told how many events are folded again, of how many.
+    """
     clock, generations = fleet.replica.clock, fleet.replica.generations
     agent, done = fleet.agent(person), threading.Event()
 
@@ -147,7 +152,10 @@ def rebuild(fleet: Fleet, found: Society, before: dict[str, list[str]], person: 
     writer = threading.Thread(target=go_on)
     writer.start()
     try:
-        generations.run()
+        while not generations.run(ms_max=_LOOK_MS):
+            every = sum(head.size for head in generations.heads())
+            folded = sum(building.folded for building in generations.all().values())
+            progress(folded if generations.all() else every, every)
     finally:
         done.set()
         writer.join()

@@ -28,6 +28,7 @@ from antiphon.world.clock import SystemClock
 
 COMMIT_MESSAGES = 8_192
 QUESTIONS = ("which pizza topping is the best", "my dog died and I miss him", '"new job" interview nervous')
+_FLIP_STEPS, _FORGET_STEPS = 2, 4
 _CHECK = (
     "import sys; from antiphon import verify_proof; from antiphon.model.text import parse_id; "
     "p = verify_proof(open(sys.argv[1], 'rb').read(), principal=parse_id(sys.argv[2])); "
@@ -49,7 +50,7 @@ class Story:
 
     def _progress(self) -> Progress:
         return Progress(
-            TextColumn("  {task.description:<34}"),
+            TextColumn("  {task.description:<38}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -75,12 +76,12 @@ class Story:
             figures.recalls = [self._recall(fleet, question) for question in QUESTIONS]
             self._prove(fleet)
             rows = society.rows_of(fleet)
-        self._flip()
+        with self._progress() as progress:
+            self._flip(progress)
         raised = msgspec.structs.replace(NETWORK, version=NETWORK.version + 1)
-        with Fleet.open(self._folder / "fleet", domains=[raised]) as fleet:
-            self._console.print("  making the network's tables anew, beside the old ones")
-            society.rebuild(fleet, figures.society, rows, people[0])
-            self._forget(fleet, messages)
+        with Fleet.open(self._folder / "fleet", domains=[raised]) as fleet, self._progress() as progress:
+            self._make_anew(fleet, rows, people[0], progress)
+            self._forget(fleet, messages, progress)
         return figures
 
     def _write(self, fleet: Fleet, messages: list[corpus.Message], people: list[str], progress: Progress) -> None:
@@ -166,11 +167,13 @@ class Story:
         self.figures.proof_text = done.stdout.strip()
         self.figures.proof_ok = done.returncode == 0 and done.stdout.strip() == hit.text.strip()
 
-    def _flip(self) -> None:
+    def _flip(self, progress: Progress) -> None:
         """Flips one byte of a copy, in the middle of the messages, and lets verification find it."""
+        task = progress.add_task("a byte of a copy flipped, and found", total=_FLIP_STEPS)
         source = self._folder / "fleet"
         copy = self._folder / "copy"
         shutil.copytree(source, copy)
+        progress.advance(task)
         home = Home.open(copy)
         path = copy / "fleet.antiphon"
         with home.open_file(path, read_only=True) as replica:
@@ -188,9 +191,23 @@ class Story:
                     where = f"events {low:,} to {high - 1:,} of {id_text(verdict.log)[:12]}…"
                     self.figures.flip_found = where
                     break
+        progress.advance(task)
         shutil.rmtree(copy)
 
-    def _forget(self, fleet: Fleet, messages: list[corpus.Message]) -> None:
+    def _make_anew(self, fleet: Fleet, rows: dict[str, list[str]], person: str, progress: Progress) -> None:
+        """The network's tables, as if they were declared otherwise now."""
+        task = progress.add_task(
+            "tables made anew beside the old", total=sum(head.size for head in fleet.replica.heads())
+        )
+        society.rebuild(
+            fleet, self.figures.society, rows, person,
+            lambda folded, every: progress.update(task, completed=folded, total=every),
+        )  # fmt: skip
+        total = progress.tasks[task].total
+        progress.update(task, completed=total or 0)
+
+    def _forget(self, fleet: Fleet, messages: list[corpus.Message], progress: Progress) -> None:
+        task = progress.add_task("somebody forgotten, and looked for", total=_FORGET_STEPS)
         counts = Counter(message.person for message in messages)
         person = next(name for name, count in counts.most_common() if count <= 400)
         own = [message.text for message in messages if message.person == person]
@@ -202,11 +219,15 @@ class Story:
         key = Home.open(path.parent).ring.get(f"file:{path.stem}")
         fleet.replica.file.settle()
         figures.before = _kinds(pages.find_text(path, key, needle.encode()))
+        progress.advance(task)
         start = self._now()
         figures.forgotten = fleet.forget_agent(person)
         figures.forget_s = self._now() - start
+        progress.advance(task)
         figures.after = _kinds(pages.find_text(path, key, needle.encode()))
+        progress.advance(task)
         figures.still_verified = all(verdict.ok for verdict in fleet.verify())
+        progress.advance(task)
 
 
 def _kinds(places: list[str]) -> list[str]:

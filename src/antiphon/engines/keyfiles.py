@@ -93,14 +93,15 @@ class KeyRing:
         text = msgspec.json.encode(head) + b"\n" + _line(_CHECK, check)
         fresh = self._path.with_suffix(".new")
         try:
-            if self._path.exists():
-                raise Conflict(f"{self._path} exists already")
-            handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)  # whole or not at all
+            with self._locked():  # of two that create it at once, the second must not take the first one's place
+                if self._path.exists():
+                    raise Conflict(f"{self._path} exists already")
+                handle = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.replace(self._path)  # whole or not at all
         except OSError as error:
             raise Unavailable(f"cannot create {self._path}: {error.strerror}") from None
 
@@ -198,23 +199,40 @@ class KeyRing:
             if self._waiting is not None:
                 self._waiting.update(secrets)
                 return
+        lines = self._lines(secrets)
+        with self._locked():
+            self._refresh()
+            self._still_opens()
+            self._append(lines)
+
+    def put_new(self, secrets: dict[str, bytes]) -> dict[str, bytes]:
+        with self._locked():
+            self._refresh()
+            known = self._sealed.keys() | (self._waiting or {}).keys()
+            new = {name: secret for name, secret in secrets.items() if name not in known}
+            if new:
+                self._still_opens()
+                self._append(self._lines(new))
+            return {name: self.get(name) for name in secrets}
+
+    def _lines(self, secrets: dict[str, bytes]) -> list[bytes]:
         lines = []
         for name, secret in secrets.items():
             if not name or any(char.isspace() for char in name):
                 raise InvalidInput(f"{name!r} is no name for a secret")
             lines.append(_line(name, keystore.wrap(secret, name=name, kek=self._kek, entropy=self._entropy)))
-        with self._locked():
-            self._refresh()
-            self._still_opens()
-            with self._path.open("r+b") as file:
-                if file.seek(0, os.SEEK_END):
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # a line that a crash has torn: ours must not join it
-                        lines.insert(0, b"\n")
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-            self._refresh()
+        return lines
+
+    def _append(self, lines: list[bytes]) -> None:
+        with self._path.open("r+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line that a crash has torn: ours must not join it
+                    lines.insert(0, b"\n")
+            file.write(b"".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
+        self._refresh()
 
     def _still_opens(self) -> None:
         """A secret wrapped under a passphrase that another process has changed meanwhile would be lost."""

@@ -11,39 +11,41 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from antiphon.model.errors import Conflict, InvalidInput
+import msgspec
+
+from antiphon.model.errors import InvalidInput
 from antiphon.model.table import Table
-from antiphon.views.feed import Change, Delivery, epoch_of
+from antiphon.views.feed import Change, Delivery, Fence, Marks, check_fence, epoch_of
 
 
-class _Epoch:
+class _Fenced:
     """The fence, and the lock under which it is asked."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._epoch = 0
+        self._fence = Fence()
 
-    def epoch(self) -> int:
+    def kept(self) -> Fence:
         with self._lock:
-            return self._epoch
+            return self._fence
 
-    def fence(self, known: int, epoch: int) -> bool:
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
         with self._lock:
-            if self._epoch != known or epoch <= known:
-                return False
-            self._epoch = epoch
-            return True
+            before = self._fence
+            if before.epoch != known or epoch <= known:
+                return None
+            self._fence = Fence(epoch, mark, owner)
+            return before
 
-    def _check(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            raise Conflict(
-                f"this engine is fed under epoch {self._epoch} by now, no longer under {epoch}: stop feeding it here, "
-                "or start again to take it over",
-                epoch=self._epoch,
-            )
+    def _check(self, epoch: int, marks: Marks | None) -> None:
+        check_fence(self._fence, epoch, marks)
+
+    def _move(self, marks: Marks | None) -> None:
+        if marks is not None:
+            self._fence = msgspec.structs.replace(self._fence, mark=marks.most)
 
 
-class MemoryTables(_Epoch):
+class MemoryTables(_Fenced):
     """Rows of declared tables; see `Sink` for the promises. *Cost*: about 1 µs a row."""
 
     def __init__(self) -> None:
@@ -57,9 +59,9 @@ class MemoryTables(_Epoch):
             for table in tables:
                 self._tables.setdefault(table.name, {})
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
         with self._lock:
-            self._check(epoch)
+            self._check(epoch, marks)
             for change in changes:
                 kept = self._tables.get(change.table)
                 if kept is None:
@@ -70,6 +72,7 @@ class MemoryTables(_Epoch):
                 elif had.version >= change.version:
                     continue
                 kept[change.key] = change
+            self._move(marks)
 
     def row(self, table: str, key: bytes) -> Mapping[str, Any] | None:
         """One row, None when there is none."""
@@ -97,24 +100,25 @@ class MemoryTables(_Epoch):
         with self._lock:
             return sum(change.row is None for change in self._tables.get(table, {}).values())
 
-    def sweep(self, epoch: int, table: Table, below: int) -> int:
+    def sweep(self, epoch: int, table: Table, below: int, *, marks: Marks | None = None) -> int:
         with self._lock:
-            self._check(epoch)
+            self._check(epoch, marks)
             kept = self._tables.get(table.name, {})
             old = [key for key, change in kept.items() if epoch_of(change.version) < below]
+            self._move(marks)
             return self._drop(table, old)
 
-    def trim(self, epoch: int, table: Table, version: int) -> int:
+    def trim(self, epoch: int, table: Table, version: int, *, marks: Marks | None = None) -> int:
         with self._lock:
-            self._check(epoch)
+            self._check(epoch, marks)
             kept = self._tables.get(table.name, {})
             old = [key for key, change in kept.items() if change.row is None and change.version < version]
             self._drop(table, old)
             return len(old)
 
-    def pulse(self, epoch: int) -> None:
+    def pulse(self, epoch: int, *, marks: Marks | None = None) -> None:
         with self._lock:
-            self._check(epoch)
+            self._check(epoch, marks)
             self.pulses += 1
 
     def _drop(self, table: Table, keys: Sequence[bytes]) -> int:
@@ -124,15 +128,16 @@ class MemoryTables(_Epoch):
         return sum(change.row is not None for change in gone)
 
 
-class MemoryTopics(_Epoch):
+class MemoryTopics(_Fenced):
     """Topics of events, each a list that grows; see `EventSink` for the promises. Readers leave out ids seen before."""
 
     def __init__(self) -> None:
         super().__init__()
         self.topics: dict[str, list[Delivery]] = {}
 
-    def deliver(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
+    def deliver(self, epoch: int, deliveries: Sequence[Delivery], *, marks: Marks | None = None) -> None:
         with self._lock:
-            self._check(epoch)
+            self._check(epoch, marks)
             for delivery in deliveries:
                 self.topics.setdefault(delivery.topic, []).append(delivery)
+            self._move(marks)

@@ -7,9 +7,9 @@ none of them knows of personal data, and none can forget to hide it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from nacl.bindings import (
@@ -22,21 +22,24 @@ from nacl.exceptions import CryptoError
 
 from antiphon.identity.blind import BLIND_BYTES, BLIND_KEY, KEY_BYTES, blind_index
 from antiphon.identity.keystore import KeyStore
+from antiphon.model.dashboard import Dashboard
 from antiphon.model.errors import Corrupt, InvalidInput, NotFound
+from antiphon.model.limits import NEIGHBOURS_MAX, RECALL_HITS_MAX
 from antiphon.model.places import Places
 from antiphon.model.table import Check, Column, Index, Table, Type
 from antiphon.model.values import key_of
 from antiphon.query.access import Reader
 from antiphon.query.plan import Path, Plan, Position, Term
-from antiphon.query.reach import Found, Place
+from antiphon.query.reach import Counting, Found, Gone, Place, PlaceStats
 from antiphon.query.source import Part, Source
-from antiphon.views.feed import Change, Retiring, Sink
+from antiphon.views.feed import Change, Fence, Losing, Marks, Retaining, Retiring, Showing, Sink, Spreading
 from antiphon.views.store import StoredRow
 from antiphon.world.entropy import Entropy
 
 SEAL_KEY: Final = "engines"
 """The name of the key in the key store under which personal data goes to engines: 32 random bytes."""
 NONCE_BYTES: Final = 24
+T = TypeVar("T")
 _TAG: Final = b"antiphon/seal/v1\0"
 
 
@@ -56,14 +59,11 @@ class Seals:
 
     @staticmethod
     def of(keys: KeyStore, entropy: Entropy) -> Seals:
-        """With the keys of a home; made when they are first needed."""
-        found = {}
-        for name in (SEAL_KEY, BLIND_KEY):
-            try:
-                found[name] = keys.get(name)
-            except NotFound:
-                found[name] = entropy.bytes(KEY_BYTES)
-                keys.put(name, found[name])
+        """With the keys of a home; made when they are first needed, and the same in all its processes."""
+        try:
+            found = {name: keys.get(name) for name in (SEAL_KEY, BLIND_KEY)}
+        except NotFound:
+            found = keys.put_new({name: entropy.bytes(KEY_BYTES) for name in (SEAL_KEY, BLIND_KEY)})
         return Seals(seal_key=found[SEAL_KEY], blind_key=found[BLIND_KEY], entropy=entropy)
 
     def table(self, table: Table) -> Table:
@@ -121,7 +121,7 @@ class Seals:
 
 
 def _personal(table: Table) -> list[Column]:
-    return [column for column in table.columns if column.pii]
+    return [table.column(name) for name in table.personal]
 
 
 def _bound(table: Table, column: Column, row: Mapping[str, Any]) -> bytes:
@@ -190,18 +190,18 @@ class SealedSink:
         if close is not None:
             close()
 
-    def epoch(self) -> int:
-        return self._sink.epoch()
+    def kept(self) -> Fence:
+        return self._sink.kept()
 
-    def fence(self, known: int, epoch: int) -> bool:
-        return self._sink.fence(known, epoch)
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
+        return self._sink.fence(known, epoch, mark=mark, owner=owner)
 
     def prepare(self, tables: Sequence[Table]) -> None:
         self._sink.prepare([self._seals.table(table) for table in tables])
         self._tables |= {table.name: table for table in tables}
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
-        self._sink.apply(epoch, [self._sealed(change) for change in changes])
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
+        self._sink.apply(epoch, [self._sealed(change) for change in changes], marks=marks)
 
     def _sealed(self, change: Change) -> Change:
         table = self._tables.get(change.table)
@@ -218,24 +218,52 @@ class SealedSink:
             return found
         return [msgspec.structs.replace(one, row=self._seals.open(table, one.row or {})) for one in found]
 
-    def sweep(self, epoch: int, table: Table, below: int) -> int:
-        return self._sink.sweep(epoch, self._seals.table(table), below)
+    def sweep(self, epoch: int, table: Table, below: int, *, marks: Marks | None = None) -> int:
+        return self._sink.sweep(epoch, self._seals.table(table), below, marks=marks)
 
-    def trim(self, epoch: int, table: Table, version: int) -> int:
-        return self._sink.trim(epoch, self._seals.table(table), version)
+    def trim(self, epoch: int, table: Table, version: int, *, marks: Marks | None = None) -> int:
+        return self._sink.trim(epoch, self._seals.table(table), version, marks=marks)
 
-    def pulse(self, epoch: int) -> None:
-        self._sink.pulse(epoch)
+    def pulse(self, epoch: int, *, marks: Marks | None = None) -> None:
+        self._sink.pulse(epoch, marks=marks)
 
-    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+    def show(self, dashboards: Sequence[Dashboard]) -> None:
+        """See `Showing`; no figure is of personal data. Nothing where the engine keeps none."""
+        if isinstance(self._sink, Showing):
+            self._sink.show(dashboards)
+
+    def retire(self, epoch: int, tables: Sequence[Table], *, marks: Marks | None = None) -> int:
         """See `Retiring`; nothing where the engine drops nothing."""
         if not isinstance(self._sink, Retiring):
             return 0
-        return self._sink.retire(epoch, [self._seals.table(table) for table in tables])
+        return self._sink.retire(epoch, [self._seals.table(table) for table in tables], marks=marks)
+
+    def forgotten(self, epoch: int, count: int, *, marks: Marks | None = None) -> None:
+        """See `Retaining`; nothing where the engine retains nothing."""
+        if isinstance(self._sink, Retaining):
+            self._sink.forgotten(epoch, count, marks=marks)
+
+    def lost(self) -> bool:
+        """See `Losing`."""
+        return isinstance(self._sink, Losing) and self._sink.lost()
+
+    def beside(self, table: Table) -> Iterator[set[bytes]]:
+        """See `Spreading`; nothing where the engine keeps rows alone."""
+        return self._sink.beside(self._seals.table(table)) if isinstance(self._sink, Spreading) else iter(())
 
     def horizon(self, table: Table) -> int | None:
         """See `Retiring`."""
         return self._sink.horizon(self._seals.table(table)) if isinstance(self._sink, Retiring) else None
+
+
+def _blind_terms(table: Table, terms: Sequence[Term]) -> list[Term]:
+    """The conditions that an engine tests by a blind index: its answer holds other spellings too."""
+    return [term for term in terms if term.op == "=" and table.column(term.column).pii]
+
+
+def _meets(row: StoredRow, exactly: Sequence[Term]) -> bool:
+    """Whether an opened row meets conditions as it would in the file: letter by letter."""
+    return all(row.values[term.column] == term.value for term in exactly)
 
 
 class SealedSource:
@@ -267,19 +295,62 @@ class SealedSource:
         for name, _ in plan.order:
             if plan.table.column(name).pii:
                 raise InvalidInput(f"{plan.table.name}.{name} is personal data: engines know no order of it")
-        path = Path(plan.path.name, plan.path.parts) if plan.path.index is None else plan.path
+        path, index = plan.path, plan.path.index
+        if index is not None and len(index.columns) == 1 and plan.table.column(index.columns[0]).pii:
+            blind = blind_name(index.columns[0])
+            path = Path(path.name, ((blind, False),), Index((blind,)))
         return msgspec.structs.replace(
             plan, table=sealed, path=path, served=terms(plan.served), bounds=terms(plan.bounds), tests=terms(plan.tests)
         )
 
     def page(self, plan: Plan, reader: Reader, *, after: Position | None, limit: int, scanned_max: int) -> Part:
-        part = self._source.page(self._plan(plan), reader, after=after, limit=limit, scanned_max=scanned_max)
-        return msgspec.structs.replace(part, rows=[self._opened(plan.table, row) for row in part.rows])
+        sealed, exactly = self._plan(plan), _blind_terms(plan.table, (*plan.served, *plan.bounds, *plan.tests))
+        found: list[StoredRow] = []
+        scanned = 0
+        with self.reading():
+            while True:
+                part = self._source.page(
+                    sealed, reader, after=after, limit=limit - len(found), scanned_max=scanned_max - scanned
+                )
+                opened = (self._opened(plan.table, row) for row in part.rows)
+                found += [row for row in opened if _meets(row, exactly)]
+                after, scanned = part.end, scanned + part.scanned
+                if after is None or not exactly or len(found) >= limit or scanned >= scanned_max:
+                    return Part(found, after, scanned)
 
     def nearest(
         self, plan: Plan, reader: Reader, column: str, wanted: Sequence[float], *, metric: str, k: int
     ) -> list[tuple[float, int]]:
-        return self._source.nearest(self._plan(plan), reader, column, wanted, metric=metric, k=k)
+        sealed, exactly = self._plan(plan), _blind_terms(plan.table, (*plan.served, *plan.bounds, *plan.tests))
+
+        def some(most: int) -> list[tuple[float, int]]:
+            return self._source.nearest(sealed, reader, column, wanted, metric=metric, k=most)
+
+        return self._first(plan.table, reader, exactly, some, lambda one: one[1], wanted=k, most=NEIGHBOURS_MAX)
+
+    def _first(
+        self,
+        table: Table,
+        reader: Reader,
+        exactly: Sequence[Term],
+        some: Callable[[int], list[T]],
+        number: Callable[[T], int],
+        *,
+        wanted: int,
+        most: int,
+    ) -> list[T]:
+        """The first so many that meet the conditions when they are opened, of twice as many each time."""
+        if not exactly:
+            return some(wanted)
+        asked = wanted
+        with self.reading():
+            while True:
+                found = some(asked)
+                rows = self.rows(table, [number(one) for one in found], reader)
+                good = [one for one in found if number(one) in rows and _meets(rows[number(one)], exactly)]
+                if len(good) >= wanted or len(found) < asked or asked >= most:
+                    return good[:wanted]
+                asked = min(2 * asked, most)
 
     def repeated(
         self, plan: Plan, reader: Reader, columns: Sequence[str], *, limit: int
@@ -287,7 +358,15 @@ class SealedSource:
         for name in columns:
             if plan.table.column(name).pii:
                 raise InvalidInput(f"{plan.table.name}.{name} is personal data: engines cannot list its values")
+        self._refuse_blind(plan)
         return self._source.repeated(self._plan(plan), reader, columns, limit=limit)
+
+    def _refuse_blind(self, plan: Plan) -> None:
+        for term in _blind_terms(plan.table, (*plan.served, *plan.bounds, *plan.tests)):
+            raise InvalidInput(
+                f"{plan.table.name}.{term.column} is personal data: engines find its rows, and cannot say which values "
+                "they have besides; read them page by page"
+            )
 
     def rows(self, table: Table, numbers: Sequence[int], reader: Reader) -> dict[int, StoredRow]:
         found = self._source.rows(self._seals.table(table), numbers, reader)
@@ -299,30 +378,52 @@ class SealedSource:
         sealed = self._seals.table(table)
         if sealed.fulltext is None:
             raise InvalidInput(f"the full text of {table.name!r} is personal data: engines have none of it")
-        return self._source.match(sealed, text, [self._seals.term(table, test) for test in tests], reader, limit)
+        asked = [self._seals.term(table, test) for test in tests]
+
+        def some(most: int) -> list[tuple[int, float]]:
+            return self._source.match(sealed, text, asked, reader, most)
+
+        exactly = _blind_terms(table, tests)
+        return self._first(table, reader, exactly, some, lambda one: one[0], wanted=limit, most=RECALL_HITS_MAX)
 
     def values(self, plan: Plan, reader: Reader, column: str, *, limit: int) -> list[Any]:
         if plan.table.column(column).pii:
             raise InvalidInput(f"{plan.table.name}.{column} is personal data: engines cannot list its values")
+        self._refuse_blind(plan)
         return self._source.values(self._plan(plan), reader, column, limit=limit)
 
 
 class SealedPlace:
-    """A place within reach that never sees personal data."""
+    """A place within reach that never sees personal data. `seals` may be asked for when there is some: a home that has
+    none needs no keys for it.
+    """
 
-    def __init__(self, place: Place, seals: Seals) -> None:
-        self._place, self._seals = place, seals
+    def __init__(self, place: Place, seals: Seals | Callable[[], Seals]) -> None:
+        self._place = place
+        self._seals = seals if callable(seals) else lambda: seals
         self.name = place.name
 
-    def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
-        sealed = self._seals.table(table)
-        found = self._place.find(sealed, key, reader)
-        if found is None or sealed is table:
+    @staticmethod
+    def around(place: Place, seals: Callable[[], Seals]) -> SealedPlace:
+        """The place itself where it is sealed already: perhaps by other keys than the reader's."""
+        return place if isinstance(place, SealedPlace) else SealedPlace(place, seals)
+
+    def find(self, table: Table, key: bytes, reader: Reader) -> Found | Gone | None:
+        if not table.personal:
+            return self._place.find(table, key, reader)
+        seals = self._seals()
+        found = self._place.find(seals.table(table), key, reader)
+        if not isinstance(found, Found):
             return found
-        return msgspec.structs.replace(found, values=self._seals.open(table, found.values))
+        return msgspec.structs.replace(found, values=seals.open(table, found.values))
 
     def keep(self, table: Table, key: bytes, found: Found) -> None:
-        sealed = self._seals.table(table)
-        if sealed is not table:
-            found = msgspec.structs.replace(found, values=self._seals.seal(table, found.values))
-        self._place.keep(sealed, key, found)
+        if table.personal:
+            seals = self._seals()
+            found = msgspec.structs.replace(found, values=seals.seal(table, found.values))
+            table = seals.table(table)
+        self._place.keep(table, key, found)
+
+    def count(self, reads: Sequence[PlaceStats]) -> bool:
+        """See `Counting`."""
+        return isinstance(self._place, Counting) and self._place.count(reads)

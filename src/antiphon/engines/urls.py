@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from antiphon.engines.sealing import SealedSink, Seals
+from antiphon.engines.variables import check_url
 from antiphon.identity.keystore import KeyStore
 from antiphon.model.errors import InvalidInput, Unavailable
 from antiphon.model.table import Table
 from antiphon.world.entropy import Entropy
+
+if TYPE_CHECKING:
+    from antiphon.engines.redis.beats import RedisBeats
+    from antiphon.engines.redis.reads import RedisReads
 
 SCHEMES: Final = ("postgresql", "postgres", "redis", "rediss")
 
@@ -38,6 +44,37 @@ def sealed_engine_at(url: str, keys: KeyStore, entropy: Entropy) -> SealedSink:
     return SealedSink(engine_at(url), Seals.of(keys, entropy))
 
 
+def reads_at(url: str) -> RedisReads:
+    """How reads through an engine went. Raises InvalidInput where it keeps no count; Unavailable without its driver."""
+    _of_redis(url, "reads are counted")
+    from antiphon.engines.redis.reads import RedisReads
+
+    bare, prefix = _prefixed(url)
+    return RedisReads.at(bare, prefix=prefix)
+
+
+def hears(url: str) -> bool:
+    """Whether an engine of this kind hears heartbeats."""
+    return _kind(url) == "redis"
+
+
+def beats_at(url: str) -> RedisBeats:
+    """What heartbeats came to. Raises InvalidInput where an engine hears none; Unavailable without its driver."""
+    _of_redis(url, "heartbeats are heard")
+    from antiphon.engines.redis.beats import RedisBeats
+    from antiphon.engines.redis.presence import ALIVE_MS
+
+    bare, prefix = _prefixed(url)
+    return RedisBeats(bare, prefix=prefix, alive_ms=ALIVE_MS)
+
+
+def _of_redis(url: str, what: str) -> None:
+    if _kind(url) != "redis":
+        raise InvalidInput(f"{what} in Redis or Valkey: name an engine that is one of these")
+    if find_spec("redis") is None:
+        raise Unavailable("the driver 'redis' is not installed: pip install 'antiphon[redis]'", driver="redis")
+
+
 def tables_for(url: str, tables: Mapping[str, Table]) -> list[Table]:
     """The tables that have a place in an engine of this kind; rollups go where their source goes."""
     kind = _kind(url)
@@ -60,6 +97,7 @@ def _prefixed(url: str) -> tuple[str, str]:
 
 
 def _kind(url: str) -> str:
+    check_url(url)
     try:
         scheme = urlsplit(url).scheme
     except ValueError:
@@ -76,7 +114,6 @@ def _listed(names: Iterable[str]) -> str:
 def shown(url: str) -> str:
     """A URL without its password."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    user = f"{parts.username}@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{user}{host}{port}{parts.path}"
+    said, _, host = parts.netloc.rpartition("@")
+    user = said.partition(":")[0]
+    return f"{parts.scheme}://{user}{'@' if user else ''}{host}{parts.path}"

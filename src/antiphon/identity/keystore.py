@@ -47,6 +47,13 @@ class KeyStore(Protocol):
         """Keeps many secrets with one wait for the disk."""
         ...
 
+    def put_new(self, secrets: dict[str, bytes]) -> dict[str, bytes]:
+        """Keeps those whose names have no secret yet, in one step among all processes; what all of them have then.
+
+        Whoever draws a secret that others may draw at the same moment goes on with what this says, never with its own.
+        """
+        ...
+
     def together(self) -> AbstractContextManager[None]:
         """Within the block, secrets that are put can be read back at once, but reach the disk when it ends."""
         ...

@@ -9,41 +9,21 @@ itself, so that reading one event inflates its columns and one frame.
 from __future__ import annotations
 
 import sys
-import threading
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import gcd
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
-import zstandard
 
+from antiphon.log.packed import UNREADABLE, Each, Some, deflate, inflate, squeeze
 from antiphon.model.errors import Corrupt
 from antiphon.model.event import Header, Ref, State, encode_header
-from antiphon.model.limits import BLOCK_LEAVES, BODY_BYTES_MAX, FRAME_BODY_BYTES, HEADER_BYTES_MAX
+from antiphon.model.limits import BLOCK_LEAVES
 from antiphon.model.text import EntityIds
 
 _pack: Final = msgspec.msgpack.Encoder().encode
-_RAW, _ZSTD = b"\x00", b"\x01"
-_RUN_PACK_BYTES: Final = 512
-_LEAF_BYTES_MAX: Final = BODY_BYTES_MAX + HEADER_BYTES_MAX + 128
-_FAST: Final = zstandard.ZstdCompressionParameters.from_level(1, write_checksum=0, write_content_size=1)
-_DEEP: Final = zstandard.ZstdCompressionParameters.from_level(9, write_checksum=0, write_content_size=1)
-_SMALL: Final = zstandard.ZstdCompressionParameters.from_level(
-    9, source_size=2 * FRAME_BODY_BYTES, write_checksum=0, write_content_size=1
-)
-"""With tables sized for a frame, 3% smaller on chat than without. Level 15 saves 1% more but, packing in the background
-of commits, costs them 1 µs of processor an event."""
-_PREFIX_BYTES_MAX: Final = 64
-_NIL: Final = b"\xc0"
-_local: Final = threading.local()
-
-T = TypeVar("T")
-K = TypeVar("K")
-_Each = Annotated[list[T], msgspec.Meta(max_length=BLOCK_LEAVES)]
-_Some = Annotated[dict[K, T], msgspec.Meta(max_length=BLOCK_LEAVES)]
-"""At most one entry a leaf. The decoder looks at the length it is told before it makes room for anything."""
 
 
 class Leaves(msgspec.Struct):
@@ -82,47 +62,11 @@ class Leaves(msgspec.Struct):
         self.hashes.update({base + at: value for at, value in other.hashes.items()})
 
 
-def _squeeze(raw: bytes) -> bytes:
-    if len(raw) < _RUN_PACK_BYTES:
-        return _RAW + raw
-    return _ZSTD + zstandard.ZstdCompressor(compression_params=_FAST).compress(raw)
-
-
-def _deflate(raw: bytes) -> bytes:
-    parameters = _SMALL if len(raw) <= 2 * FRAME_BODY_BYTES else _DEEP
-    return _ZSTD + zstandard.ZstdCompressor(compression_params=parameters).compress(raw)
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """This thread's: making one costs as much as inflating 8 KB."""
-    found: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
-    if found is None:
-        found = _local.decompressor = zstandard.ZstdDecompressor()
-    return found
-
-
-def packed_bytes_max(leaves: int) -> int:
-    """More than so many leaves can take, compressed or not."""
-    return (leaves + 1) * _LEAF_BYTES_MAX
-
-
-def _inflate(data: bytes | memoryview, leaves: int = BLOCK_LEAVES) -> bytes | memoryview:
-    most = packed_bytes_max(leaves)
-    if data[:1] == _RAW and len(data) <= most:
-        return data[1:]
-    try:
-        if data[:1] != _ZSTD or zstandard.frame_content_size(data[1:]) > most:
-            raise Corrupt("a stored frame is of no kind we know, or claims to be larger than any can be")
-        return _decompressor().decompress(data[1:], allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise Corrupt(f"a stored frame cannot be inflated: {error}") from None
-
-
 class _Run(msgspec.Struct, array_like=True):
-    headers: _Each[bytes | None]
-    bodies: _Each[bytes | None]
+    headers: Each[bytes | None]
+    bodies: Each[bytes | None]
     states: bytes | None
-    hashes: _Some[int, bytes]
+    hashes: Some[int, bytes]
 
 
 _run_decoder: Final = msgspec.msgpack.Decoder(_Run)
@@ -131,14 +75,14 @@ _run_decoder: Final = msgspec.msgpack.Decoder(_Run)
 def pack_run(leaves: Leaves) -> bytes:
     """The bytes of a run."""
     states = None if leaves.states is None else bytes(leaves.states)
-    return _squeeze(_pack(_Run(leaves.headers, leaves.bodies, states, leaves.hashes)))
+    return squeeze(_pack(_Run(leaves.headers, leaves.bodies, states, leaves.hashes)))
 
 
 def unpack_run(first: int, count: int, data: bytes | memoryview) -> Leaves:
     """The leaves of a run. Raises Corrupt when the bytes are not those of `count` leaves."""
     try:
-        run = _run_decoder.decode(_inflate(data, min(max(count, 0), BLOCK_LEAVES)))
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        run = _run_decoder.decode(inflate(data, min(max(count, 0), BLOCK_LEAVES)))
+    except UNREADABLE as error:
         raise Corrupt(f"the run of events from {first} cannot be read: {error}", first=first) from None
     if not len(run.headers) == len(run.bodies) == count:
         raise Corrupt(f"the run of events from {first} does not hold {count} events", first=first)
@@ -176,8 +120,8 @@ class _Stored(msgspec.Struct, array_like=True):
 
     count: int
     states: bytes | None
-    hashes: _Some[int, bytes] | None
-    shapes: _Each[tuple[str, int, tuple[bytes, ...] | None, int, bytes | None]]
+    hashes: Some[int, bytes] | None
+    shapes: Each[tuple[str, int, tuple[bytes, ...] | None, int, bytes | None]]
     shape_of: bytes | None
     stamp: int
     stamp_unit: int
@@ -186,10 +130,10 @@ class _Stored(msgspec.Struct, array_like=True):
     time_unit: int
     times: bytes | None
     timed: bytes | None
-    entity_ids: _Each[bytes]
+    entity_ids: Each[bytes]
     entities: bytes | int
-    refs: _Some[int, tuple[Ref, ...]] | None
-    frames: _Each[int]
+    refs: Some[int, tuple[Ref, ...]] | None
+    frames: Each[int]
 
 
 class Columns(msgspec.Struct):
@@ -312,13 +256,13 @@ def pack_columns(leaves: Leaves, *, ids: EntityIds, frames: list[int]) -> bytes:
         refs=refs or None,
         frames=frames,
     )
-    return _deflate(_pack(columns))
+    return deflate(_pack(columns))
 
 
 def unpack_columns(data: bytes) -> Columns:
     """The columns in these bytes."""
     try:
-        stored = _columns_decoder.decode(_inflate(data))
+        stored = _columns_decoder.decode(inflate(data))
         columns = Columns(
             stored.count,
             stored.states,
@@ -382,95 +326,6 @@ def headers_of(
     if not (min(stamps) >= 0 and max(stamps) < 1 << 63 and min(times) >= -(1 << 63) and max(times) < 1 << 63):
         raise Corrupt(f"the block of events from {first} has a time that no clock shows", first=first)
     return [columns.header(at, stamps[at], times[at], first=first, ids=ids) for at in range(low, high)]
-
-
-def cut_frames(bodies: list[bytes | None]) -> list[int]:
-    """How many leaves go into each frame: as few frames of about FRAME_BODY_BYTES as can be, equally full."""
-    total = sum(len(body) for body in bodies if body is not None)
-    full = total / -(-total // FRAME_BODY_BYTES) if total else 1
-    cuts: list[int] = []
-    count = held = 0
-    for body in bodies:
-        count += 1
-        held += len(body or b"")
-        if held >= full * (len(cuts) + 1):
-            cuts.append(count)
-            count = 0
-    if count:
-        cuts.append(count)
-    return cuts
-
-
-class Frame(msgspec.Struct, array_like=True):
-    """The bodies of a frame, as stored; nil stands for one that is not held.
-
-    With a prefix, a body is the prefix and its item's own bytes (so that one MessagePack value needs no length
-    beside it); without one, items are byte strings.
-    """
-
-    prefix: bytes | None
-    items: _Each[msgspec.Raw]
-
-    def body(self, at: int) -> bytes | None:
-        """The body at this offset, None where it is not held."""
-        item = bytes(self.items[at])
-        if item == _NIL:
-            return None
-        return self.prefix + item if self.prefix is not None else _bytes_decoder.decode(item)
-
-
-_frame_decoder: Final = msgspec.msgpack.Decoder(Frame)
-_bytes_decoder: Final = msgspec.msgpack.Decoder(bytes)
-_values_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_UNREADABLE: Final = (msgspec.DecodeError, msgspec.ValidationError, RecursionError)
-
-
-def _are_values(items: list[bytes]) -> bool:
-    """Whether each of these is one MessagePack value, and none of them nil."""
-    try:
-        values = _values_decoder.decode(b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items))
-    except _UNREADABLE:
-        return False
-    return _NIL not in items and [bytes(value) for value in values] == items
-
-
-def _common_start(low: bytes, high: bytes) -> int:
-    for at, (a, b) in enumerate(zip(low[:_PREFIX_BYTES_MAX], high, strict=False)):
-        if a != b:
-            return at
-    return min(len(low), len(high), _PREFIX_BYTES_MAX)
-
-
-def _framed(bodies: list[bytes | None]) -> Frame:
-    """The shortest form of these bodies: without their longest common start that leaves values, where there is one."""
-    held = [body for body in bodies if body is not None]
-    if held:
-        for length in range(_common_start(min(held), max(held)), -1, -1):
-            if _are_values([held[0][length:]]) and _are_values([body[length:] for body in held]):
-                items = [msgspec.Raw(_NIL if body is None else body[length:]) for body in bodies]
-                return Frame(held[0][:length], items)
-    return Frame(None, [msgspec.Raw(_pack(body)) for body in bodies])
-
-
-def pack_frames(bodies: list[bytes | None], cuts: list[int]) -> list[bytes]:
-    """The frames of a block's bodies."""
-    ends = accumulate(cuts)
-    return [_deflate(_pack(_framed(bodies[end - cut : end]))) for cut, end in zip(cuts, ends, strict=True)]
-
-
-def unpack_frame(data: bytes, count: int) -> Frame:
-    """A frame of so many bodies. Raises Corrupt when these bytes are none."""
-    try:
-        frame = _frame_decoder.decode(_inflate(data, count))
-        if len(frame.items) == count and (frame.prefix is not None or _are_bytes(frame.items)):
-            return frame
-    except _UNREADABLE as error:
-        raise Corrupt(f"a frame of bodies cannot be read: {error}") from None
-    raise Corrupt(f"a frame does not hold {count} bodies")
-
-
-def _are_bytes(items: list[msgspec.Raw]) -> bool:
-    return all(bytes(item) == _NIL or _bytes_decoder.decode(item) is not None for item in items)
 
 
 def encode_headers(headers: list[Header | None]) -> list[bytes | None]:

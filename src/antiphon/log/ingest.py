@@ -12,7 +12,8 @@ from antiphon.identity.validity import Evidence, Standing, standing_of
 from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves, pack_run
-from antiphon.log.read import LoadedBlock, LogReader, hashes_of
+from antiphon.log.loaded import LoadedBlock, hashes_of
+from antiphon.log.read import LogReader
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import BlockRow, LogHead, LogStore, RunRow
 from antiphon.log.tree import Frontier

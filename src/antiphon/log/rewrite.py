@@ -10,7 +10,8 @@ import msgspec
 
 from antiphon.log import block as blocks
 from antiphon.log.block import Leaves
-from antiphon.log.read import LoadedBlock, hashes_of
+from antiphon.log.frames import cut_frames, pack_frames
+from antiphon.log.loaded import LoadedBlock, hashes_of
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import BlockRow, LogHead, LogStore, RunRow
 from antiphon.model.errors import Corrupt
@@ -63,14 +64,14 @@ def pack_block(store: LogStore, head: LogHead, first: int) -> bool:
 
 
 def _packed(head: LogHead, leaves: Leaves, row: BlockRow, seeds: Seeds) -> tuple[BlockRow, list[tuple[int, bytes]]]:
-    cuts = blocks.cut_frames(leaves.bodies)
+    cuts = cut_frames(leaves.bodies)
     ids = EntityIds(head.id)
     columns = blocks.pack_columns(leaves, ids=ids, frames=cuts)
     again = blocks.headers_of(blocks.unpack_columns(columns), first=leaves.first, ids=ids)
     if blocks.encode_headers(again) != leaves.headers:
         raise Corrupt(f"packing the block of events from {leaves.first} would change it", first=leaves.first)
     starts = accumulate(cuts, initial=leaves.first)
-    frames = list(zip(starts, blocks.pack_frames(leaves.bodies, cuts), strict=False))
+    frames = list(zip(starts, pack_frames(leaves.bodies, cuts), strict=False))
     return BlockRow(leaves.first, len(leaves.headers), seeds.packed(), row.root, columns), frames
 
 

@@ -15,7 +15,7 @@ from antiphon.log import checkpoint, kinds
 from antiphon.log.append import BLOCK_LEVEL
 from antiphon.log.block import Leaves
 from antiphon.log.ingest import Part, uncovered
-from antiphon.log.read import hashes_of
+from antiphon.log.loaded import hashes_of
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import LogHead
 from antiphon.log.tree import Frontier

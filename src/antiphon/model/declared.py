@@ -20,7 +20,7 @@ ROLE: Final = _NAME
 _RESERVED: Final = frozenset({"n", "log", "seq", "rowid", "author", "date"})
 _RESERVED_TABLES: Final = frozenset(
     {"authors", "blocks", "followers", "frames", "letters", "logs", "mentions", "meta", "outbox", "reached", "runs"}
-    | {"expected", "rejections", "tips"}
+    | {"expected", "rejections", "schema_version", "tips"}
 )
 _NUMBERS: Final = frozenset({"integer", "real", "decimal", "duration", "timestamp", "boolean"})
 _OF_ROWS: Final = frozenset({"count", "sum", "min", "max", "set"})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antiphon.model.errors import InvalidInput
 from antiphon.model.places import (
+    CACHED_MS_MAX,
+    CACHES_MAX,
     FILTERS,
     FOREVER,
     TOKENIZERS,
@@ -19,6 +21,7 @@ from antiphon.model.places import (
     Search,
     Stream,
     Vectors,
+    braced,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 _GIVEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _FIELDS: Final = frozenset({"text", "integer", "real", "boolean", "timestamp", "date", "geo_point"})
 """What a nested field can be."""
+_MANY: Final = frozenset({"list", "set", "map", "json", "vector", "geo_point", "geo_shape"})
+OWN_KEYS: Final = ("row:", "rows:", "gone:", "held:", "until:", "events:", "antiphon:", "agents:active")
+"""What the keys of rows, tombstones, streams and presence begin with in a cache."""
 _WHOLE_ROWS: Final = frozenset({"relational", "series", "wide", "search", "stream", "archive"})
 
 
@@ -57,8 +63,7 @@ def place_faults(table: Table) -> Iterator[str]:
         yield from _search_faults(table, places.search)
     for stream in places.streams:
         yield from _stream_faults(table, stream)
-    for cache in places.caches:
-        yield from _cache_faults(table, cache)
+    yield from _caches_faults(table, places.caches)
     for what, place in places.named():
         yield from _name_faults(table, what, place)
 
@@ -171,13 +176,66 @@ def _stream_faults(table: Table, stream: Stream) -> Iterator[str]:
             yield f"{said} goes by {name!r}, which is personal data"
 
 
+def _caches_faults(table: Table, caches: tuple[Cache, ...]) -> Iterator[str]:
+    if len(caches) > CACHES_MAX:
+        yield f"it has {len(caches)} caches: {CACHES_MAX} at most (CACHES_MAX)"
+    for cache in caches:
+        yield from _cache_faults(table, cache)
+
+
 def _cache_faults(table: Table, cache: Cache) -> Iterator[str]:
     said = f"its cache {cache.pattern!r}"
     if cache.shape not in ("json", "hash", "set", "flag", "list"):
         yield f"{said} has the shape {cache.shape!r}: there are json, hash, set, flag, list"
+    if not 0 < cache.ttl_ms <= CACHED_MS_MAX:
+        yield f"{said} is kept for {cache.ttl_ms} ms: more than 0 and at most {CACHED_MS_MAX} (CACHED_MS_MAX)"
+    if sum(one.pattern == cache.pattern for one in table.places.caches) > 1:
+        yield f"{said} is declared twice"
+    if cache.pattern.startswith(OWN_KEYS) or not cache.pattern:
+        yield f"{said} is for the engine itself: it begins with none of {', '.join(OWN_KEYS)}"
+    if cache.columns and not is_parted(cache.pattern):
+        yield f"{said} begins with a word, and has each column alone between colons, as in loop:{{loop_id}}:state"
     for name in cache.columns:
         if table.column(name).pii:
             yield f"{said} has {name!r} in its key, which is personal data"
+    if cache.shape == "set":
+        yield from _set_faults(table, cache, said)
+    yield from condition_faults(table, said, cache.where)
+    yield from _order_faults(table, cache, said)
+
+
+def is_parted(pattern: str) -> bool:
+    """Whether each name of a column is a whole part of a cache's pattern, between colons, and the first part is none.
+
+    Values have no colon there, so no two rows' keys are told by one, and no value names a key of another kind.
+    """
+    first, *rest = pattern.split(":")
+    alone = (re.fullmatch(r"[^{}]*|\{[^{}]*\}", part) for part in rest)
+    return bool(first) and not braced(first) and all(alone)
+
+
+def _set_faults(table: Table, cache: Cache, said: str) -> Iterator[str]:
+    if len(cache.of) != 1:
+        yield f"{said} is a set of what? `of` names the one column whose values are its members"
+    elif table.column(cache.of[0]).pii:
+        yield f"{said} has members of {cache.of[0]!r}, which is personal data"
+    elif table.column(cache.of[0]).type in _MANY:
+        yield f"{said} has members of {cache.of[0]!r}, which is not one value"
+
+
+def _order_faults(table: Table, cache: Cache, said: str) -> Iterator[str]:
+    """What is wrong with how long a key lasts, and with which of the rows that share it is told."""
+    if cache.since is not None and table.column(cache.since).type != "timestamp":
+        yield f"{said} lasts from {cache.since!r}, which is no timestamp"
+    if cache.latest is not None:
+        if not cache.is_single:
+            yield f"{said} is a {cache.shape}, which has all rows: leave out `latest`"
+        if table.column(cache.latest).type not in ("timestamp", "integer"):
+            yield f"{said} tells the latest by {cache.latest!r}, which is no timestamp and no integer"
+    apart = [name for name in table.key if name not in cache.fixed]
+    timed = any(table.column(name).type == "timestamp" for name in table.key if name in table.by_name)
+    if cache.is_single and apart and cache.latest is None and not timed:
+        yield f"{said} is shared by rows that differ in {', '.join(apart)}: `latest` says which of them is told"
 
 
 def _name_faults(table: Table, what: str, place: Named) -> Iterator[str]:

@@ -14,6 +14,11 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 FOREVER: Final = 0
 """As a retention: for ever."""
+CACHED_MS_MAX: Final = DAY_MS
+"""How long a key of a cache may last after the row's last write: what is older is cold, and in the store alone."""
+
+CACHES_MAX: Final = 32
+"""Patterns of one table."""
 
 
 class Named(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -145,18 +150,43 @@ class Search(Named, frozen=True, omit_defaults=True):
 
 
 class Cache(Named, frozen=True, omit_defaults=True):
-    """A key-value cache. `pattern` has names of columns in braces; `of` are the columns kept (all when empty)."""
+    """A key of a key-value cache that rows fill. `pattern` has names of columns in braces, or none: then it is one key.
+
+    `of` are the columns kept (all when empty); of a *set* it is the one whose values are its members, each there while
+    a row has it. With `where`, only rows whose column has this value, or one of these. `ttl_ms` counts from the row's
+    last write, or from the time in its column `since`. Of rows that share a key (json, hash, flag) the one with the
+    highest `latest` is told, by default the time in the table's key.
+    """
 
     pattern: str
     of: tuple[str, ...] = ()
     ttl_ms: int = HOUR_MS
     shape: str = "json"
     """json, hash, set, flag or list."""
+    where: tuple[str, Any] | None = None
+    latest: str | None = None
+    since: str | None = None
 
     @property
     def columns(self) -> list[str]:
         """The columns in the pattern, in order."""
         return [self.column_of(name) for name in braced(self.pattern)]
+
+    @property
+    def accepted(self) -> tuple[Any, ...]:
+        """The values that `where` lets pass."""
+        return accepted_by(self.where)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The columns that all rows of one key have alike."""
+        alone = {self.where[0]} if self.where is not None and len(self.accepted) == 1 else set()
+        return frozenset({*self.columns, *alone})
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one row at a time fills the key: a set and a list have many."""
+        return self.shape not in ("set", "list")
 
 
 class Stream(Named, frozen=True, omit_defaults=True):
@@ -219,7 +249,8 @@ class Places(msgspec.Struct, frozen=True, omit_defaults=True):
             named = (*(c for c, _ in self.search.analyzers), *(nested.column for nested in self.search.nested))
             found += [("search", name) for name in named]
         for cache in self.caches:
-            found += [(f"cache {cache.pattern}", name) for name in (*cache.columns, *cache.of)]
+            named = (*cache.columns, *cache.of, *(cache.where or ())[:1], *filter(None, (cache.latest, cache.since)))
+            found += [(f"cache {cache.pattern}", name) for name in named]
         for stream in self.streams:
             found += [(f"stream {stream.topic}", name) for name in stream.by]
         if self.archive is not None:

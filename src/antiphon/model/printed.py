@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from antiphon.model.dashboard import Condition, Dashboard, Figure
 from antiphon.model.places import Analyzer, Edge, Filter, Nested, accepted_by
 from antiphon.model.table import (
     SCOPES,
@@ -161,6 +162,30 @@ def rollup_text(rollup: Rollup) -> str:
     )
     group = f" and {', '.join(rollup.group)}" if rollup.group else ""
     return f"{rollup.name}: {measures} by {duration(rollup.bucket_ms)} of {rollup.time}{group}"
+
+
+def figure_text(figure: Figure) -> str:
+    """One figure of a dashboard."""
+    of = f"{figure.table}.{figure.column}" if figure.column else f"rows of {figure.table}"
+    said = f"{figure.function} of {of}" + (f" by {figure.by}" if figure.by else "")
+    said += "".join(f", where {_condition_text(condition)}" for condition in figure.where)
+    return said + (f", for each {figure.group}" if figure.group else "")
+
+
+def _condition_text(condition: Condition) -> str:
+    match condition.test:
+        case "newer":
+            return f"{condition.column} is in the last {duration(condition.ms)}"
+        case "unlike":
+            return f"{condition.column} is not {' or '.join(map(_value, condition.values))}"
+    return condition_text((condition.column, condition.values[0]))
+
+
+def facts_of_dashboard(dashboard: Dashboard) -> Iterator[tuple[str, str]]:
+    """Everything declared of a dashboard, as (label, text)."""
+    for figure in dashboard.figures:
+        yield figure.name, figure_text(figure) + (f" ({figure.doc})" if figure.doc else "")
+    yield "fingerprint", dashboard.fingerprint
 
 
 def key_text(table: Table, row: Mapping[str, Any]) -> str:

@@ -307,6 +307,13 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         """The columns by their names."""
         return {column.name: column for column in self.columns}
 
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """What each column holds before anything was written to it, in the one form of its type."""
+        from antiphon.model.values import default_of  # it needs this module
+
+        return {column.name: default_of(column) for column in self.columns}
+
     def column(self, name: str) -> Column:
         """The column of this name. Raises InvalidInput."""
         found = self.by_name.get(name)
@@ -335,6 +342,11 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def personal(self) -> tuple[str, ...]:
+        """The columns that are personal data: engines are given them sealed."""
+        return tuple(column.name for column in self.columns if column.pii)
 
     @cached_property
     def derived(self) -> tuple[Column, ...]:
@@ -414,3 +426,17 @@ def below_sql(column: str) -> str:
 def below_values(name: str) -> tuple[str, str, str]:
     """The values of `below_sql`: every name between `name.` and `name/` begins with `name.`, as `/` follows `.`."""
     return name, name + ".", name + "/"
+
+
+def table_from(said: Any) -> Table:
+    """A declaration that was read from JSON or MessagePack, where tuples have become lists.
+
+    Raises InvalidInput or msgspec.ValidationError where today's rules refuse it.
+    """
+    return msgspec.convert(_tuples(said), Table)
+
+
+def _tuples(said: Any) -> Any:
+    if isinstance(said, list):
+        return tuple(_tuples(one) for one in said)
+    return {name: _tuples(value) for name, value in said.items()} if isinstance(said, dict) else said

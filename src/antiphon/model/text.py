@@ -33,6 +33,8 @@ def id_text(raw: bytes) -> str:
 @lru_cache(maxsize=4_096)
 def parse_id(text: str) -> bytes:
     """The 32 bytes of an id written by `id_text`; no other spelling is taken."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{text!r:.80} is not an id: expected 'b' and 52 base32 characters")
     try:
         raw = base64.b32decode(text[1:].upper() + "=" * (-(len(text) - 1) % 8))
     except (binascii.Error, ValueError):
@@ -71,6 +73,8 @@ def entity_text(raw: bytes) -> str:
 
 def parse_entity(text: str) -> bytes:
     """The 16 bytes of an entity id."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{text!r:.80} is not an entity id: expected a UUID as text")
     try:
         raw = bytes.fromhex(text.replace("-", ""))
     except ValueError:

@@ -46,14 +46,30 @@ def canonical(column: Column, value: Any) -> Any:
     try:
         found = _FORMS[column.type](column, value)
     except (TypeError, ValueError, ArithmeticError, RecursionError, struct.error, msgspec.MsgspecError) as error:
-        shown = f"{value!r:.60}"
         raise InvalidInput(
-            f"column {column.name!r} is {_article(column)}, and {shown} is none: {error}", column=column.name
+            f"column {column.name!r} is {_article(column)}, and {shown(value)} is none: {error}", column=column.name
         ) from None
     fault = None if column.check is None else _unmet(column.check, found)
     if fault:
-        raise InvalidInput(f"column {column.name!r}: {value!r:.60} is {fault}", column=column.name)
+        raise InvalidInput(f"column {column.name!r}: {shown(value)} is {fault}", column=column.name)
     return found
+
+
+def default_of(column: Column) -> Any:
+    """What a column holds before anything was written to it, in the one form of its type."""
+    return None if column.default is None else canonical(column, column.default)
+
+
+def shown(value: Any) -> str:
+    """A value as messages have it: of whatever length, and numbers as they are written."""
+    if isinstance(value, Decimal):
+        return f"{value!s:.60}"
+    if type(value) is int and value.bit_length() > 256:  # Python writes none of thousands of digits
+        return f"a number of about {value.bit_length() * 3 // 10:,} digits"
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, RecursionError):
+        return f"what is there ({type(value).__name__})"
 
 
 def form_of(column: Column) -> Callable[[Any], Any]:

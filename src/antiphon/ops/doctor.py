@@ -13,6 +13,7 @@ import msgspec
 
 from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.file import SqliteFile, network_file_system, rows, translated
+from antiphon.engines.sqlite.made import is_made
 from antiphon.model.errors import AntiphonError, Unavailable
 from antiphon.model.limits import LOG_EVENTS_MAX
 from antiphon.model.table import Table
@@ -22,7 +23,6 @@ from antiphon.views.feed import OutboxEntry
 SAVE: Final = "save what still verifies with `antiphon export PATH --good`, then restore a backup"
 AGAIN: Final = "they can be made again: report how it came to this"
 _FEED_PART: Final = 1_024
-_EXISTS: Final = "SELECT 1 FROM sqlite_schema WHERE name=?"
 
 
 class State(StrEnum):
@@ -140,7 +140,7 @@ def check_fulltext(
 ) -> Iterator[Finding]:
     """Whether the full-text index says what the rows say. Nothing is changed: the transaction is rolled back."""
     for table in tables:
-        if table.fulltext is None or file.reader.execute(_EXISTS, (f"{table.name}_fts",)).get is None:
+        if table.fulltext is None or not is_made(file.reader, f"{table.name}_fts"):
             continue
         what = f"full text of {table.name}"
         waiting = fulltext.backlog(file, table)

@@ -182,6 +182,13 @@ def _checked(table: Table, ask: Ask) -> Ask:
         if table.column(name).type != Type.TEXT:
             raise InvalidInput(f"table {table.name!r}: {name!r} holds no dotted names, it is no text", column=name)
         ask = msgspec.structs.replace(ask, below=(name, value_in(table, name, text)))
+    for name in ask.order:
+        if name != MADE and name not in table.names:
+            there = "; ".join(str(path) for path in paths(table))
+            raise InvalidInput(
+                f"table {table.name!r} has no column {name!r} to order by; its orders are {there}",
+                table=table.name, column=name,
+            )  # fmt: skip
     ordered = [*ask.order, *(() if within is None else (within.column,)), *(() if ask.below is None else ask.below[:1])]
     for name in ordered:
         if name != MADE and table.column(name).pii:

@@ -39,5 +39,5 @@ def filled(
     for at in range(start, until, rollup.bucket_ms):
         row = there.get(at)
         if row is None:
-            row = {column.name: column.default for column in kept.columns} | fixed | {rollup.bucket: at}
+            row = kept.defaults | fixed | {rollup.bucket: at}
         yield row

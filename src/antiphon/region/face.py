@@ -89,7 +89,7 @@ class Region:
     def _file(self, name: str, of: Any, registry: Registry, *, create: bool, **more: Any) -> Any:
         path, secret = self.folder / f"{name}.antiphon", f"file:{name}"
         if create:
-            self._ring.put(secret, self._draw(32))
+            self._ring.put_new({secret: self._draw(32)})
         make = of.create if create else of.open
         if of is LogFile:
             more["background"] = False

@@ -18,8 +18,9 @@ import zstandard
 
 from antiphon.engines.sqlite.file import translated
 from antiphon.log import verify
-from antiphon.log.block import pack_run, packed_bytes_max, unpack_run
+from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Home, Homes, Part, ingest, parts_of
+from antiphon.log.packed import packed_bytes_max
 from antiphon.log.store import LogHead, LogRole
 from antiphon.log.tree import HASH_BYTES, Frontier, root_of
 from antiphon.model.errors import (

@@ -23,7 +23,7 @@ from antiphon.model.text import EntityIds, id_text
 from antiphon.replica.grants import citing
 from antiphon.replica.group import GroupCommit, Job
 from antiphon.replica.rebuild import Generations
-from antiphon.replica.stored import HEARD, Stored
+from antiphon.replica.stored import FORGETS, HEARD, Stored, forgets
 from antiphon.views.batch import RowKey
 from antiphon.views.feed import OutboxEntry
 from antiphon.views.store import OF_ASKED, OF_REQUESTS, of_cause, of_person, of_source
@@ -419,7 +419,10 @@ class Writer(Stored):
         )
 
     def scrub_later(self) -> None:
-        """Inside a transaction that forgets: notes that traces may be left, until a scrub has succeeded."""
+        """Inside a transaction that forgets: notes that traces may be left, until a scrub has succeeded, and counts it
+        for engines that keep copies.
+        """
+        self.file.put(FORGETS, (forgets(self.file) + 1).to_bytes(8, "big"))
         self.state.scrub_pending = True
         self._save_state()
 

@@ -14,6 +14,7 @@ import msgspec
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.followers import FollowerRecord
+from antiphon.engines.sqlite.made import is_made
 from antiphon.log.read import LogReader, every_kind
 from antiphon.log.store import LogHead, LogRole
 from antiphon.model.errors import NotFound
@@ -204,7 +205,7 @@ class Feed:
         changes = []
         for name in sorted(keys.keys() & self._tables.keys()):
             wanted = sorted(keys[name])
-            found = self._replica.tables.by_keys(self._tables[name], wanted) if self._is_there(name) else {}
+            found = self._replica.tables.by_keys(self._tables[name], wanted) if is_made(self._file.reader, name) else {}
             for key in wanted:
                 row = found.get(key)
                 if row is None:
@@ -220,13 +221,10 @@ class Feed:
             self._authors[no] = None if head is None else head.owner
         return self._authors[no]
 
-    def _is_there(self, name: str) -> bool:
-        return self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (name,)).get is not None
-
     def page(self, table: Table, after: int, *, epoch: int, most: int) -> tuple[list[Change], int, int]:
         """Some rows of a table as they are, those numbered above `after`; the last one's number, and the version."""
         with self.snapshot() as newest:
-            if not self._is_there(table.name):
+            if not is_made(self._file.reader, table.name):
                 return [], after, newest
             version = version_of(epoch, offset_of(newest))
             found = self._replica.tables.page(table, after, most)

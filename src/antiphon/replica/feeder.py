@@ -12,11 +12,20 @@ import msgspec
 
 from antiphon.engines.sqlite.followers import FollowerRecord, SqliteFollowers
 from antiphon.model import limits
-from antiphon.model.errors import AntiphonError, Conflict, LimitExceeded, Rejected, Unavailable
+from antiphon.model.errors import AntiphonError, Conflict, InvalidInput, LimitExceeded, Rejected, Unavailable
 from antiphon.replica.feed import Feed, Lag, Watch
 from antiphon.replica.stored import Stored
 from antiphon.views.batch import RowKey
-from antiphon.views.feed import EngineEmptied, Fenced, version_of
+from antiphon.views.feed import (
+    EngineEmptied,
+    Fence,
+    Fenced,
+    Marks,
+    check_fence,
+    first_mark,
+    holds,
+    version_of,
+)  # fmt: skip
 from antiphon.world.clock import sleep_ms
 
 T = TypeVar("T")
@@ -38,10 +47,21 @@ def state_of(record: FollowerRecord) -> str:
 class Feeder(ABC):
     """Feeds one engine from one file. Threads may share it; they take turns."""
 
-    def __init__(self, replica: Stored, sink: Fenced, record: FollowerRecord, feed: Feed, *, save_ms: float) -> None:
+    def __init__(
+        self,
+        replica: Stored,
+        sink: Fenced,
+        record: FollowerRecord,
+        feed: Feed,
+        *,
+        save_ms: float,
+        take_over: bool = False,
+    ) -> None:
         self._replica, self._fenced, self._feed = replica, sink, feed
         self._followers = SqliteFollowers(replica.file)
         self._record = record
+        self._takes_over = take_over
+        self._sent = 0
         self._save_every_ms = save_ms
         self._saved_ms = replica.clock.monotonic_ms()
         self._dirty = False
@@ -53,6 +73,8 @@ class Feeder(ABC):
         self._letters: set[RowKey] = set()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._is_left = False
+        """Whether its thread was left waiting for an engine that hangs: it holds the lock."""
         self._thread: threading.Thread | None = None
         self.idle = False
         """Whether the last step found nothing more to deliver."""
@@ -153,12 +175,19 @@ class Feeder(ABC):
             self._thread = threading.Thread(target=self._follow, name=f"antiphon-{self.name}", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """Ends the thread and keeps the cursor; the engine stays as it is."""
+    def close(self, *, wait_ms: float | None = None) -> None:
+        """Ends the thread and keeps the cursor; the engine stays as it is.
+
+        With `wait_ms`, a thread whose engine has not answered by then is left to itself: what it was sending comes
+        again, as after a kill.
+        """
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(None if wait_ms is None else wait_ms / 1000)
+            self._is_left = thread.is_alive()
+        if self._is_left:
+            return
         with contextlib.suppress(AntiphonError):
             self.save()
 
@@ -174,32 +203,92 @@ class Feeder(ABC):
                 self._stopping.wait(watch.pause_ms / 1000)
 
     def _begin(self) -> None:
-        """Raises the fence, then goes on where this follower stopped, if nobody else has fed the engine since."""
+        """Raises the fence, then goes on where this follower stopped, if the engine has all that it delivered by then
+        and nobody else has fed it since.
+        """
         kept, asked = self._followers.load(self.name), self._record
         same = kept is not None and (kept.tables, kept.topics) == (asked.tables, asked.topics)
         if kept is not None:
             self._record = msgspec.structs.replace(
-                kept, engine=asked.engine, tables=asked.tables, topics=asked.topics, failures=0
+                kept,
+                engine=asked.engine,
+                tables=asked.tables,
+                topics=asked.topics,
+                failures=0,
+                left=sorted({*kept.left, *kept.tables}.difference(asked.tables)),
             )
         incarnation = self._replica.file.get("incarnation") or b""
+        self._check_owner(self._fenced.kept())
         self._prepare()
-        known = self._raise_fence()
-        goes_on = same and known != 0 and (known, incarnation) == (self._record.epoch, self._record.incarnation)
-        self._record.epoch, self._record.incarnation = self._raised, incarnation
+        found, raised = self._take()
+        record = self._record
+        goes_on = same and found.epoch != 0 and incarnation == record.incarnation and found.owner == raised.owner
+        goes_on = goes_on and holds(found, record.epoch, record.mark)
+        self._hold(raised)
+        self._record.incarnation = incarnation
         self._letters = {(table, key) for table, key, _ in self.letters()}
         self._resume(goes_on=goes_on, is_new=kept is None)
-        self._has_begun = True
+        self._has_begun, self._takes_over = True, False
         self.save(force=True)
 
-    def _raise_fence(self) -> int:
-        """Raises the engine's epoch above all that were; the one it had."""
+    # -- the fence -----------------------------------------------------------------------------------------------
+
+    def _check_owner(self, kept: Fence) -> None:
+        """Raises InvalidInput where the engine is fed from another file, whose rows a first reading would sweep."""
+        if kept.owner in (b"", self._replica.file_id) or self._takes_over:
+            return
+        raise InvalidInput(
+            f"{self.name}: the engine is fed from another file ({kept.owner.hex()[:8]}…), whose rows would be taken "
+            "out: give this file a database of its own there (Redis: or a prefix, ?prefix=…), or take the engine over "
+            "for good (`antiphon engines feed NAME --take-over`, in Python take_over=True)",
+            owner=kept.owner.hex(),
+        )
+
+    def _take(self) -> tuple[Fence, Fence]:
+        """Raises the engine's epoch above all that were: the fence that it had, and the one it has."""
         for _ in range(_TAKEOVERS):
-            known = self._fenced.epoch()
-            self._raised = max(known, self._record.epoch) + 1
-            version_of(self._raised, 0)
-            if self._fenced.fence(known, self._raised):
-                return known
+            known = self._fenced.kept()
+            self._check_owner(known)
+            raised = self._next(max(known.epoch, self._record.epoch))
+            if found := self._raise(known.epoch, raised):
+                return found, raised
         raise Unavailable(f"{self.name}: others are taking the engine over at the same time")
+
+    def _next(self, epoch: int) -> Fence:
+        """The fence above an epoch."""
+        version_of(epoch + 1, 0)
+        return Fence(epoch + 1, first_mark(self._replica.entropy), self._replica.file_id)
+
+    def _raise(self, known: int, raised: Fence) -> Fence | None:
+        return self._fenced.fence(known, raised.epoch, mark=raised.mark, owner=raised.owner)
+
+    def _raise_again(self) -> bool:
+        """Goes on under a new epoch, as what was sent under this one is not to be told from what comes; whether the
+        engine had everything. Raises Conflict where another feeds it.
+        """
+        record = self._record
+        raised = self._next(record.epoch)
+        found = self._raise(record.epoch, raised)
+        if found is None:
+            check_fence(self._fenced.kept(), record.epoch, self._marks())
+            raise Conflict(f"{self.name}: another feeder has taken the engine over")
+        had_all = holds(found, record.epoch, record.mark)
+        self._hold(raised)
+        return had_all
+
+    def _hold(self, raised: Fence) -> None:
+        self._record.epoch, self._record.mark, self._sent = raised.epoch, raised.mark, raised.mark
+        self._dirty = True
+
+    def _marks(self) -> Marks:
+        """What the engine's mark may be now: what was sent last may have arrived, though nobody said so."""
+        return Marks(self._record.mark, self._sent)
+
+    def _moving(self, call: Callable[..., object], *args: object) -> None:
+        """Makes a call that moves the engine's mark."""
+        self._sent += 1
+        call(*args, marks=self._marks())
+        self._record.mark = self._sent
 
     def _prepare(self) -> None:  # noqa: B027  # most have nothing to prepare
         """What the engine needs before it is fed."""
@@ -252,16 +341,29 @@ class Feeder(ABC):
         self._record.error = " ".join(str(error).split())[:REASON_CHARS_MAX]
         self._record.error_ms = self._replica.clock.now_ms()
 
-    def _deliver_or_refuse(self, batch: list[T], send: Callable[[list[T]], None], key: Callable[[T], RowKey]) -> None:
-        """Sends a batch; where something in it is refused for good, finds out what by halves, and keeps its key."""
+    def _deliver_or_refuse(
+        self,
+        batch: list[T],
+        send: Callable[[list[T]], None],
+        key: Callable[[T], RowKey],
+        instead: Callable[[T], T | None] = lambda one: None,
+    ) -> None:
+        """Sends a batch; where something in it is refused for good, finds out what by halves, and keeps its key.
+
+        What there is to send `instead` is sent before: an older image must not stay where a newer one is refused.
+        """
         try:
             send(batch)
         except Rejected as error:
             if len(batch) > 1:
                 half = len(batch) // 2
-                self._deliver_or_refuse(batch[:half], send, key)
-                self._deliver_or_refuse(batch[half:], send, key)
+                self._deliver_or_refuse(batch[:half], send, key, instead)
+                self._deliver_or_refuse(batch[half:], send, key, instead)
                 return
+            other = instead(batch[0])
+            if other is not None:
+                with contextlib.suppress(Rejected):  # of a key that it cannot hold it has no older image
+                    send([other])
             self._refuse(key(batch[0]), error)
             return
         for one in batch if self._letters else ():

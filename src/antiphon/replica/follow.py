@@ -13,17 +13,31 @@ import msgspec
 
 from antiphon.engines.sqlite.followers import Bootstrap, FollowerRecord, SqliteFollowers
 from antiphon.model import limits
-from antiphon.model.errors import Conflict, InvalidInput
+from antiphon.model.errors import InvalidInput, Unavailable
 from antiphon.model.table import Table
 from antiphon.model.values import canonical
 from antiphon.replica.feed import Feed, Lag, by_table, lag_of
 from antiphon.replica.feeder import SAVE_EVERY_MS, Feeder, state_of
-from antiphon.replica.stored import Stored
+from antiphon.replica.stored import Stored, forgets
 from antiphon.views.batch import RowKey
-from antiphon.views.feed import Change, Retiring, Sink, epoch_of, offset_of, version_of
+from antiphon.views.feed import (
+    Change,
+    EngineEmptied,
+    Losing,
+    Retaining,
+    Retiring,
+    Showing,
+    Sink,
+    Spreading,
+    epoch_of,
+    offset_of,
+    version_of,
+)
 
 TRIM_EVERY_MS: Final = 60_000.0
 PULSE_EVERY_MS: Final = 1_000.0
+REFILL_EVERY_MS: Final = 600_000.0
+"""An engine that loses something again and again is filled again so often, and no oftener: it may be too small."""
 _PAGE: Final = 1_024
 
 
@@ -82,16 +96,26 @@ class Follower(Feeder):
     """Keeps the rows of some tables in one engine in step."""
 
     def __init__(
-        self, replica: Stored, sink: Sink, name: str, tables: Sequence[Table], *, save_ms: float = SAVE_EVERY_MS
+        self,
+        replica: Stored,
+        sink: Sink,
+        name: str,
+        tables: Sequence[Table],
+        *,
+        save_ms: float = SAVE_EVERY_MS,
+        take_over: bool = False,
     ) -> None:
         if not tables:
             raise InvalidInput("a follower needs at least one table")
         record = FollowerRecord(name, type(getattr(sink, "engine", sink)).__name__, [table.name for table in tables])
-        super().__init__(replica, sink, record, Feed(replica, tables), save_ms=save_ms)
+        super().__init__(replica, sink, record, Feed(replica, tables), save_ms=save_ms, take_over=take_over)
         self._sink, self._tables = sink, list(tables)
-        self._part = 0
+        self._filled: dict[str, Table] = {}
+        self._is_declared = False
+        self._part = self._forgets = 0
         self._trimmed_ms = replica.clock.monotonic_ms()
         self._pulsed_ms = self._trimmed_ms - PULSE_EVERY_MS
+        self._refilled_ms = self._trimmed_ms - REFILL_EVERY_MS
 
     @property
     def sink(self) -> Sink:
@@ -103,9 +127,15 @@ class Follower(Feeder):
 
     def _prepare(self) -> None:
         self._sink.prepare(self._tables)
+        if isinstance(self._sink, Showing):
+            self._sink.show(list(self._replica.registry.dashboards.values()))
 
     def _resume(self, *, goes_on: bool, is_new: bool) -> None:
-        self._part = 0
+        self._part = self._forgets = 0
+        declared = self._replica.registry.tables
+        self._filled = {name: declared[name] for name in self._record.left if name in declared}
+        self._filled |= self._followers.declared(self.name) | {table.name: table for table in self._tables}
+        self._is_declared = False
         if goes_on and self._replica.feed_is_whole():
             self._record.state = "bootstrapping" if self._record.bootstrap else "following"
         else:
@@ -114,7 +144,7 @@ class Follower(Feeder):
 
     def _retire(self) -> None:
         if isinstance(self._sink, Retiring):
-            self._sink.retire(self._record.epoch, self._tables)
+            self._sink.retire(self._record.epoch, self._tables, marks=self._marks())
 
     def _read_tables_again(self) -> None:
         self._record.bootstrap = Bootstrap(self._record.epoch)
@@ -124,11 +154,7 @@ class Follower(Feeder):
 
     def _begin_again(self) -> None:
         """The feed is not the one that was followed: under a new epoch, so that what is left over can be told."""
-        epoch = self._record.epoch + 1
-        version_of(epoch, 0)
-        if not self._sink.fence(self._record.epoch, epoch):
-            raise Conflict(f"{self.name}: another feeder has taken the engine over")
-        self._record.epoch = epoch
+        self._raise_again()
         self._read_tables_again()
         self.save()
 
@@ -145,16 +171,23 @@ class Follower(Feeder):
             record.cursor, self._part, self._dirty = found.cursor, found.part, True
         self.idle = not found.more
         if self.idle:
+            self._forget()
             self._trim()
             self._pulse()
         return len(found.changes)
+
+    def _forget(self) -> None:
+        """Tells an engine that keeps copies when the file has forgotten something; the rows are as they should be."""
+        count = forgets(self._replica.file)
+        if count != self._forgets and isinstance(self._sink, Retaining):
+            self._sink.forgotten(self._record.epoch, count, marks=self._marks())
+            self._forgets = count
 
     def _page(self, at: Bootstrap) -> int:
         """One page of the first reading; behind the last one, what the engine has from before is swept."""
         record = self._record
         if at.table == len(self._tables):
-            for table in self._tables:
-                self._sink.sweep(record.epoch, table, at.since)
+            self._sweep(at.since)
             record.bootstrap, record.state, record.error, self._dirty = None, "following", "", True
             return 0
         table = self._tables[at.table]
@@ -169,10 +202,27 @@ class Follower(Feeder):
         self._dirty = True
         return len(changes)
 
+    def _sweep(self, below: int) -> None:
+        """Takes out what is of older epochs; of tables that are followed no more, that is all."""
+        left = [self._filled[name] for name in self._record.left if name in self._filled]
+        for table in [*self._tables, *left]:
+            self._moving(self._sink.sweep, self._record.epoch, table, below)
+        for table in left:
+            del self._filled[table.name]
+            self._record.left.remove(table.name)
+        self._is_declared = False
+
+    def _keep(self) -> None:
+        if not self._is_declared:
+            self._followers.declare(self.name, self._filled.values())
+            self._is_declared = True
+
     def _apply(self, changes: list[Change]) -> None:
         if changes:
             epoch = self._record.epoch
-            self._deliver_or_refuse(changes, lambda batch: self._sink.apply(epoch, batch), _key)
+            self._deliver_or_refuse(
+                changes, lambda batch: self._moving(self._sink.apply, epoch, batch), _key, instead=_buried
+            )
 
     def _trim(self) -> None:
         """Now and then: drops tombstones older than the oldest entry of the feed, as nothing older can come any more,
@@ -183,8 +233,16 @@ class Follower(Feeder):
             self._trimmed_ms = now
             horizon = version_of(self._record.epoch, offset_of(self._feed.oldest()))
             for table in self._tables:
-                self._sink.trim(self._record.epoch, table, horizon)
+                self._sink.trim(self._record.epoch, table, horizon, marks=self._marks())
             self._retire()
+            self._refill(now)
+
+    def _refill(self, now: float) -> None:
+        """Begins again where the engine has lost what rows, read again, bring back."""
+        is_due = now - self._refilled_ms >= REFILL_EVERY_MS
+        if is_due and isinstance(self._sink, Losing) and self._sink.lost():
+            self._refilled_ms = now
+            self._begin_again()
 
     def _is_due(self) -> bool:
         return self._replica.clock.monotonic_ms() - self._pulsed_ms >= PULSE_EVERY_MS
@@ -193,13 +251,21 @@ class Follower(Feeder):
         """Tells the engine now and then that it has everything."""
         if self._is_due():
             self._pulsed_ms = self._replica.clock.monotonic_ms()
-            self._sink.pulse(self._record.epoch)
+            self._sink.pulse(self._record.epoch, marks=self._marks())
 
     def drive_again(self) -> int:
-        """Delivers what the engine has refused once more, as it is now; how many letters are left."""
+        """Delivers what the engine has refused once more, as it is now; how many letters are left.
+
+        Under a new epoch: what stands there in the place of a refused row may be of this very moment.
+        """
         with self._lock:
             self.step()
+            if not self._has_begun:
+                raise Unavailable(f"{self.name}: the engine did not answer: {self.error}")
             keys = list(self._letters)
+            if keys and not self._raise_again():
+                self._has_begun = False
+                raise EngineEmptied(f"{self.name}: the engine has lost something, which is delivered again first")
             with self._feed.snapshot() as version:
                 changes = self._feed.images(by_table(keys), version_of(self._record.epoch, offset_of(version)))
             self._apply(changes)
@@ -217,6 +283,11 @@ class Follower(Feeder):
 
 def _key(change: Change) -> RowKey:
     return change.table, change.key
+
+
+def _buried(change: Change) -> Change | None:
+    """What an engine keeps of a row that it refuses: nothing, since what it had of it before is no longer so."""
+    return None if change.row is None else Change(change.table, change.key, change.version, None)
 
 
 def check_rows(
@@ -237,14 +308,15 @@ def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], No
     has dropped rightly.
     """
     past = sink.horizon(table) if isinstance(sink, Retiring) else None
-    found: list[Difference] = []
+    found = _left_over(feed, sink, table) if isinstance(sink, Spreading) else []
     seen: set[int] = set()
     after: bytes | None = None
     while page := sink.rows(table, after=after, limit=_PAGE):
         with feed.snapshot():
             ours = {change.key: change for change in feed.images({table.name: {change.key for change in page}}, 0)}
         compared = (_differing(table, change, ours[change.key]) for change in page)
-        found += [difference for difference in compared if difference is not None]
+        known = {one.key for one in found}
+        found += [one for one in compared if one is not None and one.key not in known]
         seen |= {hash(change.key) for change in page}
         after = page[-1].key
         progress(len(page))
@@ -258,6 +330,15 @@ def _compared(feed: Feed, sink: Sink, table: Table, progress: Callable[[int], No
         ]
         size = len(changes)
     return found
+
+
+def _left_over(feed: Feed, sink: Spreading, table: Table) -> list[Difference]:
+    """The rows of which an engine still tells something, beside its rows, though there are none."""
+    found: set[bytes] = set()
+    for keys in sink.beside(table):
+        with feed.snapshot():
+            found |= {change.key for change in feed.images({table.name: keys}, 0) if change.row is None}
+    return [Difference(table.name, key, "extra") for key in sorted(found)]
 
 
 def is_past(table: Table, change: Change, horizon: int | None) -> bool:

@@ -7,7 +7,7 @@ forgotten goes too. Every older checkpoint, and every proof of the rest, still v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -32,6 +32,11 @@ STANDARD_OUTPUT: Final = "standard output"
 OTHERS: Final = "other people's logs"
 ENTITIES_NAMED_MAX: Final = 16
 """Entities of which other events stay, that are named one by one."""
+_IN_ENGINES: Final = (
+    "its rows go when its follower delivers next, with all that migrations put aside there: `antiphon engines`. What "
+    "its server deletes stays in that server's own files (pages, words in indexes, logs, snapshots) until these are "
+    "vacuumed or written anew; personal columns are ciphertext there"
+)
 _COPIES: Final = "copy/"
 _COPIES_ONCE: Final = "copies"
 """Where files of before have one list of them."""
@@ -65,6 +70,8 @@ class Forgotten(msgspec.Struct):
     derived: list[str]
     places: list[Place]
     derived_events: list[Event] = []
+    kinds: frozenset[str] = frozenset()
+    """Which kinds of event they were."""
 
     @property
     def complete(self) -> bool:
@@ -73,19 +80,21 @@ class Forgotten(msgspec.Struct):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A snapshot, export or proof that was made of this file, and may still be somewhere.
+    """A snapshot, export or proof that was made of this file, and may still be somewhere; or who was told of it.
 
-    `event` is the one whose body a proof holds; empty where a copy holds everything.
+    `event` is the one whose body a proof holds; empty where a copy holds everything, or all events of some `kinds`.
     """
 
     path: str
     made_ms: int
     what: str
     event: str = ""
+    kinds: tuple[str, ...] = ()
 
 
-def note_copy(replica: Replica, path: str, what: str, *, event: str = "") -> bool:
-    """Remembers that a copy was made, so that `forget` can name it; False where that cannot be written down.
+def note_copy(replica: Replica, path: str, what: str, *, event: str = "", kinds: Sequence[str] = ()) -> bool:
+    """Remembers that a copy was made (at a path, or an address), so that `forget` can name it; False where that cannot
+    be written down.
 
     Past COPIES_MAX the oldest are only counted. A copy at the same path takes the older one's place.
     """
@@ -93,7 +102,7 @@ def note_copy(replica: Replica, path: str, what: str, *, event: str = "") -> boo
         return False
     key = f"{what}\0{event}" if path == STANDARD_OUTPUT else path
     with replica.file.transaction():
-        made = msgspec.msgpack.encode(Copy(path, replica.clock.now_ms(), what, event))
+        made = msgspec.msgpack.encode(Copy(path, replica.clock.now_ms(), what, event, tuple(kinds)))
         replica.file.put(_COPIES + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest(), made)
         noted = sorted(
             (msgspec.msgpack.decode(raw, type=Copy).made_ms, name) for name, raw in replica.file.settings(_COPIES)
@@ -146,9 +155,14 @@ def forget(
         [event_text(event.log, event.seq) for event in derived.values()],
         [],
         list(derived.values()),
+        frozenset(event.kind for event in (*events.values(), *derived.values())),
     )
     result.places = [*_places(replica, result, rows, spoken, foreign), *kept]
     return result
+
+
+def _advice(copy: Copy) -> str:
+    return "it was told: ask there to delete it" if "://" in copy.path else "delete it or make it again"
 
 
 def check(replica: Replica, targets: Iterable[tuple[int, int]], *, reason: str) -> None:
@@ -329,7 +343,7 @@ def _followers(replica: Replica) -> list[Place]:
             detail = f"what was delivered to {', '.join(record.topics)} is out of reach; the rest never will be"
             found.append(Place(what, Done.CANNOT, detail))
         else:
-            found.append(Place(what, Done.PENDING, "its rows go when its follower delivers next: `antiphon engines`"))
+            found.append(Place(what, Done.PENDING, _IN_ENGINES))
     return found
 
 
@@ -376,9 +390,9 @@ def _places(
         )
     )
     places += [
-        Place(copy.what, Done.CANNOT, f"{copy.path}: out of reach; delete it or make it again")
+        Place(copy.what, Done.CANNOT, f"{copy.path}: out of reach; {_advice(copy)}")
         for copy in copies_of(replica)
-        if not copy.event or copy.event in gone
+        if (not copy.event or copy.event in gone) and (not copy.kinds or not result.kinds.isdisjoint(copy.kinds))
     ]
     places.append(Place("other replicas", Done.HELD, _elsewhere(spoken)))
     unnamed = copies_unnamed(replica)

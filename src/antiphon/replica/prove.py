@@ -13,7 +13,7 @@ from antiphon.identity.signing import decode_statement
 from antiphon.identity.statements import ProvisionalInstance, log_id_of
 from antiphon.log import checkpoint, kinds, proof, verify
 from antiphon.log.ingest import Home, Homes, Part
-from antiphon.log.read import LoadedBlock
+from antiphon.log.loaded import LoadedBlock
 from antiphon.log.store import LogHead, LogRole
 from antiphon.log.tree import Frontier, consistency_path, inclusion_path
 from antiphon.model import limits, note

@@ -39,3 +39,9 @@ def single_record(replica: Replica) -> AgentRecord:
     if len(found) != 1:
         raise InvalidInput(f"{replica.file.path} holds {len(found)} agents: open it as a fleet")
     return msgspec.msgpack.decode(found[0][1], type=AgentRecord)
+
+
+def names_in(replica: Replica) -> dict[bytes, str]:
+    """The names of the agents whose file this is, by their ids."""
+    found = (msgspec.msgpack.decode(raw, type=AgentRecord) for _, raw in replica.file.settings("agent/"))
+    return {record.agent: record.name for record in found}

@@ -45,6 +45,15 @@ _HEARD: Final = "heard/"
 HEARD: Final = "heard_events"
 
 
+FORGETS: Final = "forgets"
+"""The setting that counts how often something was erased from a file."""
+
+
+def forgets(file: SqliteFile) -> int:
+    """How often something was erased from a file, here or as others had asked."""
+    return int.from_bytes(file.get(FORGETS) or b"", "big")
+
+
 class Stored:
     """Logs, tables and state of one open file, with what is cached of them; transactions over them."""
 

@@ -46,6 +46,7 @@ class EventFollower(Feeder):
         *,
         from_start: bool = True,
         save_ms: float = SAVE_EVERY_MS,
+        take_over: bool = False,
     ) -> None:
         known = topics_of(replica.registry)
         for topic in topics:
@@ -57,7 +58,7 @@ class EventFollower(Feeder):
         if not topics:
             raise InvalidInput("a follower of events needs at least one topic")
         record = FollowerRecord(name, type(sink).__name__, [], list(topics))
-        super().__init__(replica, sink, record, Feed(replica), save_ms=save_ms)
+        super().__init__(replica, sink, record, Feed(replica), save_ms=save_ms, take_over=take_over)
         self._sink, self._from_start = sink, from_start
         self._bound: dict[str, list[tuple[str, str]]] = {}
         for topic in topics:
@@ -103,7 +104,7 @@ class EventFollower(Feeder):
     def _send(self, deliveries: list[Delivery]) -> None:
         if deliveries:
             epoch = self._record.epoch
-            self._deliver_or_refuse(deliveries, lambda batch: self._sink.deliver(epoch, batch), _key)
+            self._deliver_or_refuse(deliveries, lambda batch: self._moving(self._sink.deliver, epoch, batch), _key)
 
     def drive_again(self) -> int:
         """Delivers what the engine has refused once more, if it is still there; how many letters are left."""

@@ -139,9 +139,18 @@ class Recorder(Protocol):
         """All that is recorded and asked in the block is recorded together, or not at all."""
         ...
 
-    def request(self, kind: str, body: Any, *, home: bytes, entity: str, scope: Scope = Scope.PUBLIC) -> Answer:
-        """Asks a home to decide; `home` is put into the body. Raises Conflict at once where the home is here and
-        says no.
+    def request(
+        self,
+        kind: str,
+        body: Any,
+        *,
+        home: bytes,
+        entity: str,
+        scope: Scope = Scope.PUBLIC,
+        circle: bytes | None = None,
+    ) -> Answer:
+        """Asks a home to decide; `home` is put into the body. The decision is for whom the request is. Raises Conflict
+        at once where the home is here and says no.
         """
         ...
 

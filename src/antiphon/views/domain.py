@@ -17,14 +17,17 @@ import msgspec
 
 from antiphon.log.kinds import SYSTEM_KINDS
 from antiphon.model import limits
+from antiphon.model.dashboard import Dashboard, check_dashboard
 from antiphon.model.errors import InvalidInput, Rejected
 from antiphon.model.event import Event, Role
 from antiphon.model.table import Column, Table, Type
-from antiphon.model.values import canonical, form_of, key_of
+from antiphon.model.values import canonical, default_of, form_of, key_of
 from antiphon.views.joined import check_joined
 from antiphon.views.rollups import rollup_table
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAMED_MAX: Final = 16
+"""More tables than that are not listed in an error."""
 
 
 class Op(IntEnum):
@@ -217,7 +220,7 @@ def empty_of(column: Column) -> Any:
     """What a column holds before anything was written to it; of no rows the count and the sum are 0."""
     derived = column.derived
     if derived is None or not derived.table:
-        return column.default
+        return default_of(column)
     return {"count": 0, "sum": 0, "set": []}.get(derived.function)
 
 
@@ -302,13 +305,17 @@ def row_key(table: Table, key: Mapping[str, str] | None, event: Event, body: Any
     return key_of(table, parts)
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    """What may have been meant by a name that is not there: the nearest ones, or all."""
+def _meant(name: str, known: Iterable[str], *, all_by: str = "") -> str:
+    """What may have been meant by a name that is not there: the nearest ones, all of them, or who lists so many."""
     from difflib import get_close_matches
 
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.75)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if all_by and len(names) > NAMED_MAX:
+        return f"{all_by} lists all {len(names):,} that there are"
+    return f"known: {', '.join(names)}"
 
 
 def time_of(event: Event) -> int:
@@ -325,6 +332,8 @@ class Domain(msgspec.Struct, frozen=True):
     version: int = 1
     deciders: Mapping[str, Decider] = {}
     """For each kind of request, how a home answers it."""
+    dashboards: tuple[Dashboard, ...] = ()
+    """Figures of its tables, and of tables that other domains declare."""
 
     @property
     def fingerprint(self) -> str:
@@ -341,9 +350,9 @@ class Domain(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """All domains of a process. Raises InvalidInput when two declare the same kind or table."""
+    """All domains of a process, and dashboards over their tables. Raises InvalidInput when two declare the same."""
 
-    def __init__(self, domains: Iterable[Domain]) -> None:
+    def __init__(self, domains: Iterable[Domain], *, dashboards: Iterable[Dashboard] = ()) -> None:
         self.domains: dict[str, Domain] = {}
         self.kinds: dict[str, Kind] = {}
         self.tables: dict[str, Table] = {}
@@ -356,6 +365,12 @@ class Registry:
         for domain in domains:
             self._add(domain)
         check_joined(self.tables)
+        self.dashboards: dict[str, Dashboard] = {}
+        for dashboard in (*dashboards, *(one for domain in self.domains.values() for one in domain.dashboards)):
+            if dashboard.name in self.dashboards:
+                raise InvalidInput(f"two dashboards are named {dashboard.name!r}", dashboard=dashboard.name)
+            check_dashboard(dashboard, self.tables)
+            self.dashboards[dashboard.name] = dashboard
         self.kept_together = frozenset(table.name for table in self.tables.values() if table.kept_together)
         """The tables of whose rows homes keep something together."""
         for table in self.tables.values():
@@ -423,7 +438,10 @@ class Registry:
         """A declared table. Raises InvalidInput."""
         found = self.tables.get(name)
         if found is None:
-            raise InvalidInput(f"no domain declares the table {name!r}; {_meant(name, self.tables)}", table=name)
+            raise InvalidInput(
+                f"no domain declares the table {name!r}; {_meant(name, self.tables, all_by='`antiphon tables`')}",
+                table=name,
+            )
         return found
 
     def kind(self, name: str) -> Kind:

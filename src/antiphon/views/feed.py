@@ -6,23 +6,28 @@ least once, perhaps again, perhaps late; an engine keeps what is newest by versi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
-from antiphon.model.errors import LimitExceeded, Unavailable
+from antiphon.model.dashboard import Dashboard
+from antiphon.model.errors import Conflict, LimitExceeded, Unavailable
 from antiphon.model.event import Event
 from antiphon.model.table import Table
 from antiphon.views.batch import RowKey
+from antiphon.world.entropy import Entropy
 
 OFFSET_BITS: Final = 40
 EPOCHS_MAX: Final = 1 << 23
 """Versions have 63 bits, of which 23 count epochs: one for each time that a follower starts."""
+MARK_BITS: Final = 39
+"""Marks have 63 bits, of which 39 count calls: 17 years of a thousand a second. The others are drawn."""
+_DRAWN_BYTES: Final = 3
 
 
 class EngineEmptied(Unavailable):
-    """The engine holds no epoch any more: somebody emptied it. Whoever feeds it begins again."""
+    """The engine is not as it was left: emptied, or put back to an older state. Whoever feeds it begins again."""
 
 
 class OutboxEntry(msgspec.Struct, array_like=True):
@@ -74,19 +79,75 @@ class Delivery(msgspec.Struct, frozen=True):
     event: Event
 
 
-class Fenced(Protocol):
-    """What keeps two feeders of one engine apart: a number kept in the engine, which only grows.
+class Fence(msgspec.Struct, frozen=True):
+    """What an engine keeps about whoever feeds it.
 
-    Whoever feeds raises it first. Every other method that is given an older epoch than the engine holds raises Conflict
-    and changes nothing. All methods raise Unavailable for what passes, Corrupt for what does not.
+    `epoch` only grows, unless the engine is put back to an older state. `mark` moves with every batch, in one step with
+    it; it begins at a drawn number, which tells apart two who raise the same epoch after such a loss. `owner` is the
+    id of the file that is fed from.
     """
 
-    def epoch(self) -> int:
-        """The epoch that the engine holds; 0 where nobody has fed it."""
+    epoch: int = 0
+    mark: int = 0
+    owner: bytes = b""
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """The marks that a feeder may find: from the last that the engine has acknowledged, to the last that it has sent.
+
+    A call that changes rows leaves `most`. Each attempt has a mark of its own, so that an engine which took an earlier
+    one and lost this one is found out.
+    """
+
+    least: int
+    most: int
+
+
+def first_mark(entropy: Entropy) -> int:
+    """The mark under which an epoch begins."""
+    return int.from_bytes(entropy.bytes(_DRAWN_BYTES), "big") << MARK_BITS
+
+
+def holds(kept: Fence, epoch: int, mark: int) -> bool:
+    """Whether an engine has all that was acknowledged up to a mark of an epoch."""
+    return kept.epoch == epoch and kept.mark >> MARK_BITS == mark >> MARK_BITS and kept.mark >= mark
+
+
+def check_fence(kept: Fence, epoch: int, marks: Marks | None) -> None:
+    """Raises Conflict where another feeds the engine, EngineEmptied where the engine is older than its feeder knows."""
+    if kept.epoch == epoch and (marks is None or marks.least <= kept.mark <= marks.most):
+        return
+    is_ours = marks is not None and kept.mark >> MARK_BITS == marks.most >> MARK_BITS
+    if kept.epoch < epoch or (kept.epoch == epoch and is_ours and marks is not None and kept.mark < marks.least):
+        raise EngineEmptied(
+            "the engine is in an older state than it said it had reached (emptied, restored, or a standby that lacked "
+            "the last changes): what it lost is delivered again",
+            epoch=kept.epoch,
+        )
+    raise Conflict(
+        f"this engine is fed under epoch {kept.epoch} by now, no longer under {epoch}: stop feeding it here, or start "
+        "again to take it over",
+        epoch=kept.epoch,
+    )
+
+
+class Fenced(Protocol):
+    """What keeps two feeders of one engine apart, and tells when it has lost something: a `Fence` kept in the engine.
+
+    Whoever feeds raises its epoch first. Every other method that is given another epoch, or marks that are not the
+    engine's, changes nothing and raises what `check_fence` says; without marks only the epoch is asked. All methods
+    raise Unavailable for what passes, Corrupt for what does not.
+    """
+
+    def kept(self) -> Fence:
+        """The fence that the engine holds; epoch 0 where nobody has fed it."""
         ...
 
-    def fence(self, known: int, epoch: int) -> bool:
-        """Raises the epoch in one step, if it is `known` still; whether it was."""
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
+        """Puts a fence of a higher epoch in the place of one that is `known` still, in one step: the one it replaced.
+
+        None where it was another, or the epoch is not higher.
+        """
         ...
 
 
@@ -97,11 +158,12 @@ class Sink(Fenced, Protocol):
         """Makes what is missing to keep these tables; what is there stays."""
         ...
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
         """Takes each change whose version is newer than what it has of that key, in any order; the rest is left out.
 
         Where there is no row, it keeps key and version alone: a tombstone. Raises Rejected when a row is refused for
-        good (saying which rule, never a value); then any part of the batch may have been taken.
+        good (saying which rule, never a value); then any part of the batch may have been taken. The mark moves in the
+        step that takes the batch's last part.
         """
         ...
 
@@ -109,15 +171,18 @@ class Sink(Fenced, Protocol):
         """The rows it has whose keys come after this one, in the order of their keys; tombstones are left out."""
         ...
 
-    def sweep(self, epoch: int, table: Table, below: int) -> int:
-        """Removes rows and tombstones whose version is of an epoch before `below`; how many rows."""
+    def sweep(self, epoch: int, table: Table, below: int, *, marks: Marks | None = None) -> int:
+        """Removes rows and tombstones whose version is of an epoch before `below`; how many rows. Moves the mark.
+
+        The table need not be prepared, nor be there: it may be followed no more.
+        """
         ...
 
-    def trim(self, epoch: int, table: Table, version: int) -> int:
+    def trim(self, epoch: int, table: Table, version: int, *, marks: Marks | None = None) -> int:
         """Removes tombstones older than a version; how many."""
         ...
 
-    def pulse(self, epoch: int) -> None:
+    def pulse(self, epoch: int, *, marks: Marks | None = None) -> None:
         """Notes that all that the feeder knew a moment ago is here: readers ask how long ago that was."""
         ...
 
@@ -126,7 +191,7 @@ class Sink(Fenced, Protocol):
 class Retiring(Protocol):
     """What a sink has besides that drops rows which are past (`Table.retention`), a partition at a time."""
 
-    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+    def retire(self, epoch: int, tables: Sequence[Table], *, marks: Marks | None = None) -> int:
         """Drops the partitions of these tables that are wholly past and makes those that come; how many it dropped."""
         ...
 
@@ -135,9 +200,51 @@ class Retiring(Protocol):
         ...
 
 
+@runtime_checkable
+class Showing(Protocol):
+    """What a sink has besides that keeps dashboards for those who read the engine itself."""
+
+    def show(self, dashboards: Sequence[Dashboard]) -> None:
+        """Keeps the figures of these, over the tables that are prepared, and of no others, fresh within minutes.
+
+        A table that is not here leaves its figures out. What refuses them stops no feeder.
+        """
+        ...
+
+
+@runtime_checkable
+class Retaining(Protocol):
+    """What a sink has besides that retains copies of rows which no change reaches, as migrations put them aside."""
+
+    def forgotten(self, epoch: int, count: int, *, marks: Marks | None = None) -> None:
+        """Drops such copies, unless it has done so since the file forgot something for the `count`-th time."""
+        ...
+
+
+@runtime_checkable
+class Losing(Protocol):
+    """What a sink has besides that may lose what cannot be told from its rows, as a cache does that evicts."""
+
+    def lost(self) -> bool:
+        """Whether something is missing that only all rows, read again, bring back; a `sweep` behind them says it is."""
+        ...
+
+
+@runtime_checkable
+class Spreading(Protocol):
+    """What a sink has besides that tells parts of rows beside them, where they may outlast their row."""
+
+    def beside(self, table: Table) -> Iterator[set[bytes]]:
+        """The keys of the rows of which something is told so, some of them again."""
+        ...
+
+
 class EventSink(Fenced, Protocol):
     """An engine that carries events."""
 
-    def deliver(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
-        """Takes events in this order. Raises Rejected when one is refused for good; any part may have been taken."""
+    def deliver(self, epoch: int, deliveries: Sequence[Delivery], *, marks: Marks | None = None) -> None:
+        """Takes events in this order. Raises Rejected when one is refused for good; any part may have been taken.
+
+        The mark moves in the step that takes the last of them.
+        """
         ...

@@ -38,6 +38,10 @@ class FigureStore(Protocol):
         """
         ...
 
+    def has(self, table: Table, column: str, equal: Mapping[str, Any]) -> bool:
+        """Whether a row has these values, and (where a column is named) one there. *Cost*: of one row of an index."""
+        ...
+
     def fill(self, table: Table, column: Column, value: Any) -> None:
         """Puts one value into a column of every row."""
         ...
@@ -129,6 +133,18 @@ class Figures:
     def counted(self, table: Table, key_values: list[Any]) -> dict[str, Any]:
         """The derived columns of a row as a count of the rows that are there makes them."""
         return {column.name: self._ask(column, key_values) for column in table.derived}
+
+    def counts_any(self, table: Table, key_values: Iterable[Any]) -> bool:
+        """Whether rows are there that a row of this key counts, or would count. None of them is added up."""
+        values = list(key_values)
+        for column in table.derived:
+            derived = column.derived
+            assert derived is not None
+            equal = {**dict(zip(derived.match, values, strict=True)), **dict(derived.where)}
+            of = "" if derived.function == "count" else derived.column
+            if self._store.has(self._registry.tables[derived.table], of, equal):
+                return True
+        return False
 
     def _ask(self, column: Column, key_values: list[Any]) -> Any:
         derived = column.derived

@@ -7,7 +7,7 @@ from typing import Any
 
 from antiphon.model.errors import InvalidInput
 from antiphon.model.placed import edge_name
-from antiphon.model.places import Analyzer, Edge
+from antiphon.model.places import Analyzer, Cache, Edge, braced
 from antiphon.model.table import Column, Table, Type
 
 
@@ -77,6 +77,8 @@ def _check_places(tables: Mapping[str, Table]) -> None:
                     "the one's delete takes what is the other's",
                     table=table.name,
                 )
+        for cache in places.caches:
+            _check_key(tables, table, cache)
         for edge in places.edges:
             _check_ends(nodes, table, edge)
         for _, analyzer in places.search.analyzers if places.search is not None else ():
@@ -85,6 +87,25 @@ def _check_places(tables: Mapping[str, Table]) -> None:
                     f"table {table.name!r}: its analyzer {analyzer.name!r} is another one than elsewhere",
                     table=table.name,
                 )
+
+
+def _check_key(tables: Mapping[str, Table], table: Table, cache: Cache) -> None:
+    """One key is filled by one pattern, whatever the values are."""
+    for other in tables.values():
+        for one in other.places.caches:
+            if one is not cache and _is_one_key(one.pattern, cache.pattern):
+                raise InvalidInput(
+                    f"table {table.name!r}: its cache {cache.pattern!r} has keys that {other.name!r} fills by "
+                    f"{one.pattern!r} too",
+                    table=table.name,
+                )
+
+
+def _is_one_key(ours: str, theirs: str) -> bool:
+    """Whether some key is of both patterns: part by part, they are equal or one is a column's value."""
+    parts = ours.split(":"), theirs.split(":")
+    same = (mine == other or braced(mine) or braced(other) for mine, other in zip(*parts, strict=False))
+    return len(parts[0]) == len(parts[1]) and all(same)
 
 
 def _check_ends(nodes: Mapping[str, Table], table: Table, edge: Edge) -> None:

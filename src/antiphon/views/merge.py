@@ -448,7 +448,7 @@ def _merged(table: Table, row: _Row) -> Merged | None:
     if row.alive is None:
         return None
     _, log, seq, _ = row.places.get(table.subject or "") or row.alive
-    values = tuple(row.values.get(column.name, column.default) for column in table.columns)
+    values = tuple(row.values.get(name, default) for name, default in table.defaults.items())
     return Merged(log, seq, values)
 
 

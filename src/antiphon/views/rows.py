@@ -18,7 +18,7 @@ from antiphon.model.table import Merge, Table, Type
 from antiphon.model.text import EntityIds
 from antiphon.model.values import canonical, key_values
 from antiphon.views.batch import RowKey
-from antiphon.views.domain import AssertRow, Fold, Op, Registry, Write, empty_of
+from antiphon.views.domain import AssertRow, Fold, Op, Registry, Write
 from antiphon.views.figures import Figures, FigureStore
 from antiphon.views.grants import cited_by
 from antiphon.views.merge import (
@@ -219,10 +219,7 @@ class ComputedRows:
 
     def _is_counted(self, table: Table, key: bytes) -> bool:
         """Whether rows are there that figures of this one, if it were there, would count."""
-        if not table.derived:
-            return False
-        found = self.figures.counted(table, list(key_values(table, key)))
-        return any(found[column.name] != empty_of(column) for column in table.derived)
+        return bool(table.derived) and self.figures.counts_any(table, key_values(table, key))
 
     def _put_row(self, state: FileState, table: Table, key: bytes, old: StoredRow | None, merged: Merged) -> bool:
         n = state.next_row.get(table.name, 1)

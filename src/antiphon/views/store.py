@@ -63,6 +63,12 @@ class TableStore(Protocol):
         """One row by key."""
         ...
 
+    def knows(self, table: Table, key: bytes) -> bool:
+        """Whether there is a row of this key, or was and is gone: what others have of it is no news. So many that are
+        gone are known, the last ones.
+        """
+        ...
+
     def select(
         self,
         table: Table,

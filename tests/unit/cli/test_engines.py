@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from antiphon import Agent, Rejected
 from antiphon.cli import main
 from antiphon.engines.memory import MemoryTables
-from antiphon.views.feed import Change
+from antiphon.views.feed import Change, Marks
 
 ENGINE = MemoryTables()
 
@@ -27,7 +27,7 @@ def engine() -> MemoryTables:
 
 
 class Picky(MemoryTables):
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
         raise Rejected("not here")
 
 
@@ -142,4 +142,6 @@ def test_an_engine_is_named_before_its_secret_is_there(ada: Agent, monkeypatch: 
     assert "${STORE_PASSWORD}, which is not in the environment" in run("engines", "feed", "--once", code=2).stderr
     ada.follow(ENGINE, name="store", tables=["memories"]).run()
     assert "named" not in run("engines").stderr
-    assert "antiphon.toml still names it" in run("engines", "remove", "store").stderr
+    assert "antiphon.toml does not name it any more" in run("engines", "remove", "store").stdout
+    assert json.loads(run("engines", "--json").stdout) == []
+    assert run("engines").stderr.startswith("nobody follows")

@@ -76,6 +76,7 @@ def test_a_home_is_moved_with_all_that_it_decided(task: str) -> None:
     for name, here in (("ada", False), ("bob", True)):
         (found,) = answer("-a", name, "homes")
         assert (found["home"], found["decides"], found["here"]) == (home["home"], moved["target"], here)
+        assert call("-a", name, "homes").stdout.split("\t")[2] == "bob", "his name, from any file here"
         (row,) = answer("-a", name, "rows", "tasks", "--where", "status=claimed")["rows"]
         assert row["id"] == task
     said = call("-a", "ada", "homes", "move", moved["target"], "--to", "ada", "--yes", code=2).stderr

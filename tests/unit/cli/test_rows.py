@@ -116,3 +116,9 @@ def test_every_type_is_typed_as_it_is_shown() -> None:
 def test_both_ends_of_a_range() -> None:
     equal, within = asked(TYPES, ["whole>=1", "whole < 5", "word= a=b "])
     assert (equal, within) == ({"word": "a=b"}, Range("whole", least=1, under=5))
+
+
+def test_an_order_by_no_column_is_answered_with_the_orders_there_are(run: Run) -> None:
+    said = run("rows", "memories", "--order", "nonsense", code=2).stderr
+    assert "has no column 'nonsense' to order by; its orders are the key (id)" in said
+    assert "the order of making (n)" in said

@@ -70,7 +70,9 @@ def test_json_is_the_declaration_itself() -> None:
 
 def test_the_statements_are_those_that_make_it() -> None:
     made = sqlite3.connect(":memory:")
-    for statement in call("tables", "--ddl", "sqlite").stdout.split(";\n"):
+    printed = call("tables", "--ddl", "sqlite").stdout.split(";\n")
+    assert len(printed) == len(set(printed)), "what tables share is printed once"
+    for statement in printed:
         if "antiphon_held" not in statement and "_fts" not in statement:
             made.execute(statement)
     names = {name for (name,) in made.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
@@ -81,7 +83,7 @@ def test_the_statements_are_those_that_make_it() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nothing"], "no domain declares the table 'nothing'; known: "),
+        (["nothing"], "no domain declares the table 'nothing'; `antiphon tables` lists all "),
         (["memorys"], "no domain declares the table 'memorys'; did you mean memories?"),
         (["memories", "--ddl", "cassandra"], "no engine here speaks cassandra yet; there are sqlite"),
     ],

@@ -1,39 +1,30 @@
 """Loops: who may do what in which state, what is refused and with which words, and what strangers' events come to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from antiphon import Agent, Conflict, Fleet, InvalidInput, LimitExceeded, NotFound
+from antiphon import Conflict, Fleet, InvalidInput, LimitExceeded, NotFound
 from antiphon.domains.loops import LOOPS, Loops, decide, names
-from antiphon.domains.loops.commands import tokenized
+from antiphon.domains.loops.hiding import tokenized
 from antiphon.home import default_folder
 from antiphon.model import limits
 from antiphon.model.event import Scope
 from antiphon.model.text import id_text, parse_entity, parse_id
 from antiphon.world.clock import ManualClock
+from tests.unit.domains.one_file import OneFile, refuses
 
 DAY = 86_400_000
 NOWHERE = "01890000-0000-7000-8000-000000000000"
 
 
-class Circle:
-    """Three agents in one file; Ada's log is the home of what she makes."""
+class Circle(OneFile[Loops]):
+    """What they do with loops."""
 
     def __init__(self, fleet: Fleet, clock: ManualClock) -> None:
-        self.clock, self.fleet = clock, fleet
-        self.agents: dict[str, Agent] = {name: fleet.add(name) for name in ("ada", "bob", "cyd")}
-        self.ada, self.bob, self.cyd = (Loops(agent) for agent in self.agents.values())
-
-    def events(self) -> int:
-        return sum(head.size for head in self.fleet.replica.heads())
-
-    def row(self, table: str, entity: str) -> dict[str, Any]:
-        found = self.fleet.replica.tables.row(self.fleet.replica.registry.table(table), parse_entity(entity))
-        assert found is not None
-        return found.values
+        super().__init__(fleet, clock, Loops)
 
     def loop(self, who: Loops | None = None) -> str:
         """A loop that has begun, Ada's when nobody is named."""
@@ -61,14 +52,6 @@ def circle() -> Iterator[Circle]:
     clock = ManualClock()
     with Fleet.create(default_folder(), clock=clock, domains=[LOOPS]) as fleet:
         yield Circle(fleet, clock)
-
-
-def refuses(circle: Circle, error: type[Exception], words: str, act: Callable[[], Any]) -> None:
-    """The act is refused in these words, and nothing is recorded."""
-    before = circle.events()
-    with pytest.raises(error, match=words):
-        act()
-    assert circle.events() == before
 
 
 # -- users -----------------------------------------------------------------------------------------------------------
@@ -200,6 +183,9 @@ def test_names_of_people_stand_as_numbers(circle: Circle) -> None:
     )
     loop = circle.ada.whisper("Ask Grace", hide=["Grace"]).entity or ""
     assert circle.row("loops", loop)["whisper_origin"] == "Ask [person 1]"
+    refuses(circle, InvalidInput, "hide: 'Zoë' is not in the text", lambda: circle.ada.whisper("Zoe?", hide=["Zoë"]))
+    refuses(circle, InvalidInput, "has no text", lambda: circle.ada.whisper(None, hide=["Zoë"]))
+    refuses(circle, InvalidInput, "is not an entity id", lambda: circle.ada.begin(None))  # type: ignore[arg-type]
     assert circle.row("loops", circle.ada.whisper(None).entity or "")["whisper_origin"] is None
     circle.agents["ada"].forget(person="Grace")
     assert circle.ada.get(loop) is None

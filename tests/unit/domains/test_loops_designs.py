@@ -24,11 +24,11 @@ MINUTE: Final = 60_000
 CACHES: Final = {
     "loop:{loop_id}:state": ("json", HOUR_MS), "loop:{loop_id}:consciousness": ("json", HOUR_MS),
     "loop:{loop_id}:events": ("list", HOUR_MS), "drift:{scope}:index": ("json", HOUR_MS),
-    "drift:entity:{id}:rating": ("json", HOUR_MS), "drift:{level}:set": ("set", HOUR_MS),
+    "drift:entity:{id}:rating": ("json", HOUR_MS), "drift:critical:set": ("set", HOUR_MS),
     "cache:forecast:{loop_id}": ("json", 5 * MINUTE), "cache:rating:{entity_id}": ("json", MINUTE),
     "cache:guild:{guild_id}": ("json", 10 * MINUTE),
 }  # fmt: skip
-"""`drift:global:index` is that of the scope `global`, `drift:critical:set` that of the level `critical`."""
+"""`drift:global:index` is that of the scope `global`."""
 STREAMS: Final = {
     "events:loop:created": ("loop.created",), "events:blessing:granted": ("blessing.granted",),
     "events:cluster:formed": ("cluster.formed",),

@@ -1,93 +1,24 @@
 """The rows of loops are functions of the set of events: in any order of logs, after deletes and forgetting."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon import Agent, AntiphonError, Fleet
 from antiphon.domains.loops import LOOPS, Loops, names
-from antiphon.model.event import Event, Scope
-from antiphon.model.text import EntityIds, entity_text, parse_id
-from antiphon.world.clock import ManualClock
+from antiphon.model.event import Scope
+from antiphon.model.text import entity_text, parse_id
+from tests.unit.domains.any_order import Act, Do, Played, Story, acts_of, check_any_order, played
 
-NAMES = ("ada", "bob", "cyd")
 DAY = 86_400_000
-_homes = count()
 
 
-class Played:
-    """Three agents that have done what was drawn; a refused command leaves nothing."""
-
-    def __init__(self, fleet: Fleet, clock: ManualClock) -> None:
-        self.fleet, self.replica, self.clock = fleet, fleet.replica, clock
-        self.agents: list[Agent] = [fleet.agent(name) for name in NAMES]
-        self.loops = [Loops(agent) for agent in self.agents]
-        self.made: dict[str, list[tuple[int, str]]] = {}
-        self.events: list[tuple[int, str]] = []
-
-    def play(self, todo: list[tuple[str, int, int, int]]) -> None:
-        for verb, who, which, later in todo:
-            self.clock.pass_ms(later)
-            with suppress(AntiphonError):
-                if verb == "forget":
-                    mine = [event for maker, event in self.events if maker == who]
-                    self.agents[who].forget(mine[which % len(mine)] if mine else "none")
-                    continue
-                found = ACTS[verb](self, self.loops[who], which, who)
-                for one in found if isinstance(found, list) else [found]:
-                    self.events.append((who, one.event))
-                    self.made.setdefault(verb, []).append((who, one.entity or ""))
-
-    def one(self, verb: str, which: int) -> str:
-        listed = [entity for _, entity in self.made.get(verb, [])]
-        return listed[which % len(listed)] if listed else "none"
-
-    def sanctify(self, me: Loops, which: int) -> Any:
-        """A loop about which a guild has decided, if there is one."""
-        passed = [row for row in self.of("guild_consensus") if row["status"] == "passed"]
-        chosen = passed[which % len(passed)] if passed else {"loop_id": bytes(16), "id": bytes(16)}
-        return me.sanctify(entity_text(chosen["loop_id"]), entity_text(chosen["id"]))
-
-    def rows(self) -> dict[str, list[Any]]:
-        """All rows of the domain, without the numbers that only this file gives them."""
-        found = {}
-        for name, table in self.replica.registry.tables.items():
-            if self.replica.registry.domain_of_table[name] == LOOPS.name:
-                stored = self.replica.tables.all_rows(table)
-                found[name] = sorted((repr(row.values), row.log, row.seq) for row in stored)
-        return found
-
-    def of(self, table: str) -> list[dict[str, Any]]:
-        return [row.values for row in self.replica.tables.all_rows(self.replica.registry.tables[table])]
-
-    def events_of_loops(self) -> dict[int, list[Event]]:
-        kinds = {kind.name for kind in LOOPS.kinds}
-        return {
-            head.no: [event for event in self.replica.reader.events(head) if event.kind in kinds]
-            for head in self.replica.heads()
-        }
-
-    def fold_in(self, order: list[int]) -> None:
-        """Folds everything again, event by event: the next one of each log named in turn."""
-        left = {no: iter(events) for no, events in self.events_of_loops().items()}
-        heads = {head.no: head for head in self.replica.heads()}
-        views, state = self.replica.views, self.replica.state
-        with self.replica.transaction():
-            views.refold(state, LOOPS.name, [])
-            self.replica.file.writer.execute("DROP TABLE IF EXISTS mentions")
-            self.replica.mentions.forget_caches()
-            for no in order:
-                views.fold_events(state, heads[no], EntityIds(heads[no].id), [next(left[no])])
-
-
-Act = Callable[[Played, Loops, int, int], Any]
+def sanctify(world: Played, me: Loops, which: int) -> Any:
+    """A loop about which a guild has decided, if there is one."""
+    passed = [row for row in world.of("guild_consensus") if row["status"] == "passed"]
+    chosen = passed[which % len(passed)] if passed else {"loop_id": bytes(16), "id": bytes(16)}
+    return me.sanctify(entity_text(chosen["loop_id"]), entity_text(chosen["id"]))
 
 
 def told(world: Played, who: int, kind: str, body: dict[str, Any], entity: str | None = None) -> Any:
@@ -118,7 +49,7 @@ ACTS: dict[str, Act] = {
     "vote": lambda w, me, n, who: me.vote(w.one("ask", n), n % 3 - 1),
     "unvote": lambda w, me, n, who: me.unvote(w.one("ask", n)),
     "close": lambda w, me, n, who: me.close(w.one("ask", n)),
-    "sanctify": lambda w, me, n, who: w.sanctify(me, n),
+    "sanctify": lambda w, me, n, who: sanctify(w, me, n),
     "form": lambda w, me, n, who: me.form(f"c{n}", [w.one("whisper", n)]),
     "rename": lambda w, me, n, who: me.change_cluster(w.one("form", n), name=f"r{n}"),
     "dissolve": lambda w, me, n, who: me.dissolve(w.one("form", n)),
@@ -138,46 +69,28 @@ ACTS: dict[str, Act] = {
     "strange": lambda w, me, n, who: told(w, who, names.JUDGED, {"status": "failed"}, None),
 }  # fmt: skip
 VERBS = [*ACTS, "whisper", "begin", "begin", "found", "join", "ask", "vote", "vote", "close", "queue", "take", "forget"]
-acts = st.lists(
-    st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 5), st.sampled_from([0, 1, 40_000, DAY])),
-    min_size=3,
-    max_size=50,
-)
-
-
-@contextmanager
-def played(todo: list[Any]) -> Iterator[Played]:
-    clock = ManualClock(1_800_000_000_000)
-    folder = Path(os.environ["ANTIPHON_HOME"]) / f"loops-{next(_homes)}"
-    with Fleet.create(folder, clock=clock, domains=[LOOPS]) as fleet:
-        fleet.add_all(NAMES)
-        made = Played(fleet, clock)
-        made.play(todo)
-        yield made
+acts = acts_of(VERBS, who=2, which=5, pauses_ms=(0, 1, 40_000, DAY), least=3, most=50)
+STORY = Story(LOOPS, Loops, ACTS)
 
 
 def test_every_act_does_something() -> None:
     chance = Random(3)
     todo = [(chance.choice(VERBS), chance.randrange(3), chance.randrange(6), 1) for _ in range(1_500)]
-    with played(todo) as made:
+    with played(STORY, todo) as made:
         assert {verb for verb in ACTS if verb not in made.made} == set()
         assert [name for name, rows in made.rows().items() if not rows] == ["installation_records"]
 
 
 @given(acts, st.integers(0, 99))
-def test_rows_are_the_same_in_any_order_of_logs(todo: list[Any], chance: int) -> None:
-    with played(todo) as made:
-        before = made.rows()
-        order = [no for no, events in made.events_of_loops().items() for _ in events]
-        Random(chance).shuffle(order)
-        made.fold_in(order)
-        assert made.rows() == before
+def test_rows_are_the_same_in_any_order_of_logs(todo: list[Do], chance: int) -> None:
+    with played(STORY, todo) as made:
+        check_any_order(made.replica, LOOPS, chance)
 
 
 @given(acts)
-def test_what_decisions_keep_true(todo: list[Any]) -> None:
+def test_what_decisions_keep_true(todo: list[Do]) -> None:
     """Where no decision was forgotten: depths follow parents, credits are never below none, votes are sets."""
-    with played([act for act in todo if act[0] not in ("forget", "strange")]) as made:
+    with played(STORY, [act for act in todo if act[0] not in ("forget", "strange")]) as made:
         depths = {row["loop_id"]: row["fork_depth"] for row in made.of("loops")}
         for row in made.of("loops"):
             assert row["fork_depth"] == (0 if row["fork_parent"] is None else depths[row["fork_parent"]] + 1)

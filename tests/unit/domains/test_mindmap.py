@@ -16,6 +16,7 @@ from antiphon.model.text import entity_text, natural_id, parse_entity, parse_id
 from antiphon.replica.commit import Batch
 from antiphon.views.commands import convert, draft_of
 from antiphon.world.clock import ManualClock
+from tests.unit.domains.one_file import refuses
 
 NOWHERE = "01890000-0000-7000-8000-000000000000"
 NOON = 1_750_000_000_000
@@ -38,16 +39,6 @@ def vector(*parts: float) -> list[float]:
 
 def rows(agents: list[Agent], table: str) -> list[dict[str, Any]]:
     return [row.values for row in agents[0].replica.tables.all_rows(agents[0].replica.registry.tables[table])]
-
-
-def refuses(agents: list[Agent], error: type[Exception], words: str, act: Callable[[], Any]) -> None:
-    def events() -> int:
-        return sum(head.size for head in agents[0].replica.heads())
-
-    before = events()
-    with pytest.raises(error, match=words):
-        act()
-    assert events() == before
 
 
 # -- one's own map ---------------------------------------------------------------------------------------------------
@@ -102,16 +93,16 @@ BAD_NODES: list[tuple[dict[str, Any], str]] = [
 def test_bad_nodes_are_refused(agents: list[Agent], said: dict[str, Any], words: str) -> None:
     ada = MindMap(agents[0])
     node = ada.grow("good").entity or ""
-    refuses(agents, InvalidInput, words, lambda: ada.grow(**{"node_key": "new", **said}))
+    refuses(agents[0], InvalidInput, words, lambda: ada.grow(**{"node_key": "new", **said}))
     if "node_key" not in said:
-        refuses(agents, InvalidInput, words, lambda: ada.change(node, **said))
+        refuses(agents[0], InvalidInput, words, lambda: ada.change(node, **said))
 
 
 def test_others_nodes_and_second_keys_are_refused(agents: list[Agent]) -> None:
     ada, bob = MindMap(agents[0]), MindMap(agents[1])
     node, other = ada.grow("tide").entity or "", bob.grow("sea").entity or ""
     edge = ada.link(node, other).entity or ""
-    refuses(agents, Conflict, "a node 'tide' already", lambda: ada.grow("tide"))
+    refuses(agents[0], Conflict, "a node 'tide' already", lambda: ada.grow("tide"))
     acts: list[Callable[[], Any]] = [
         lambda: bob.change(node, label="no"),
         lambda: bob.pulse(node, 1),
@@ -122,14 +113,17 @@ def test_others_nodes_and_second_keys_are_refused(agents: list[Agent]) -> None:
         lambda: bob.found(node),
     ]
     for act in acts:
-        refuses(agents, InvalidInput, "another mind's map", act)
-    refuses(agents, NotFound, "drawn no", lambda: bob.unlink(edge))
-    refuses(agents, NotFound, "nodes: there is no", lambda: ada.change(NOWHERE, label="x"))
-    refuses(agents, NotFound, "nodes: there is no", lambda: ada.link(node, NOWHERE))
-    refuses(agents, NotFound, "drawn no", lambda: ada.unlink(NOWHERE))
-    refuses(agents, NotFound, "there is no 'none'", lambda: ada.thaw("none"))
-    refuses(agents, InvalidInput, "nothing to change", lambda: ada.change(node))
-    refuses(agents, InvalidInput, "no id|not an entity id", lambda: ada.change("x", label="y"))
+        refuses(agents[0], InvalidInput, "another mind's map", act)
+    refuses(agents[0], NotFound, "drawn no", lambda: bob.unlink(edge))
+    refuses(agents[0], NotFound, "nodes: there is no", lambda: ada.change(NOWHERE, label="x"))
+    refuses(agents[0], NotFound, "nodes: there is no", lambda: ada.link(node, NOWHERE))
+    refuses(agents[0], NotFound, "drawn no", lambda: ada.unlink(NOWHERE))
+    refuses(agents[0], NotFound, "there is no 'none'", lambda: ada.thaw("none"))
+    refuses(agents[0], InvalidInput, "nothing to change", lambda: ada.change(node))
+    refuses(agents[0], InvalidInput, "no id|not an entity id", lambda: ada.change("x", label="y"))
+    missing: Any = None
+    refuses(agents[0], InvalidInput, "None is not an entity id", lambda: ada.link(node, missing))
+    refuses(agents[0], InvalidInput, "points are a list", lambda: ada.stream(node, missing))
 
 
 def test_pulses_add_and_are_kept_as_points(agents: list[Agent], clock: ManualClock) -> None:
@@ -146,10 +140,10 @@ def test_pulses_add_and_are_kept_as_points(agents: list[Agent], clock: ManualClo
         (NOON + 2, Decimal("0.000"), None), (NOON + 1, Decimal("1.300"), None), (NOON, Decimal("1.100"), 0.5),
     ]  # fmt: skip
     assert [row["atp_square"] for row in reversed(thawed.points)] == [Decimal("1.21"), Decimal("1.69"), 0]
-    refuses(agents, InvalidInput, "would bring the node from 0 to -0.1", lambda: ada.pulse(node, -0.1))
-    refuses(agents, InvalidInput, "from 0 to 1001", lambda: ada.pulse(node, 1_001))
-    refuses(agents, InvalidInput, "a pulse is a number", lambda: ada.pulse(node, float("inf")))
-    refuses(agents, InvalidInput, "attention_score is a number", lambda: ada.pulse(node, 1, attention=-1))
+    refuses(agents[0], InvalidInput, "would bring the node from 0 to -0.1", lambda: ada.pulse(node, -0.1))
+    refuses(agents[0], InvalidInput, "from 0 to 1001", lambda: ada.pulse(node, 1_001))
+    refuses(agents[0], InvalidInput, "a pulse is a number", lambda: ada.pulse(node, float("inf")))
+    refuses(agents[0], InvalidInput, "attention_score is a number", lambda: ada.pulse(node, 1, attention=-1))
     assert ada.thaw("tide").node["energy"]["ATP"] == 0.0, "a pulse whose point is refused leaves nothing"
 
 
@@ -173,7 +167,7 @@ def test_bad_points_are_refused(agents: list[Agent], point: dict[str, Any], word
     ada = MindMap(agents[0])
     node = ada.grow("tide").entity or ""
     good = {"time": 2, "atp_level": 1}
-    refuses(agents, InvalidInput, words, lambda: ada.stream(node, [good, point]))
+    refuses(agents[0], InvalidInput, words, lambda: ada.stream(node, [good, point]))
 
 
 def test_points_are_kept_twice_one_each_time(agents: list[Agent]) -> None:
@@ -185,13 +179,13 @@ def test_points_are_kept_twice_one_each_time(agents: list[Agent]) -> None:
     assert len(streams) == len(archive) == 1_000
     assert [{name: row[name] for name in row if name != "atp_square"} for row in streams] == archive
     assert next(row for row in archive if row["time"] == NOON)["attention_score"] == 0.9
-    refuses(agents, LimitExceeded, "POINTS_MAX", lambda: ada.stream(node, []))
-    refuses(agents, LimitExceeded, "POINTS_MAX", lambda: ada.stream(node, [{"time": 1, "atp_level": 1}] * 1_001))
-    refuses(agents, InvalidInput, "one time", lambda: ada.stream(node, [{"time": 1, "atp_level": 1}] * 2))
+    refuses(agents[0], LimitExceeded, "POINTS_MAX", lambda: ada.stream(node, []))
+    refuses(agents[0], LimitExceeded, "POINTS_MAX", lambda: ada.stream(node, [{"time": 1, "atp_level": 1}] * 1_001))
+    refuses(agents[0], InvalidInput, "one time", lambda: ada.stream(node, [{"time": 1, "atp_level": 1}] * 2))
     agents[0].forget(made.event)
     assert len(rows(agents, names.STREAMS)) == len(rows(agents, names.ARCHIVE)) == 1, "forgotten in both places"
     assert [len(ada.thaw("tide", points=n).points) for n in (0, 1)] == [0, 1]
-    refuses(agents, InvalidInput, "THAWED_POINTS_MAX", lambda: ada.thaw("tide", points=101))
+    refuses(agents[0], InvalidInput, "THAWED_POINTS_MAX", lambda: ada.thaw("tide", points=101))
 
 
 @pytest.mark.parametrize(
@@ -207,8 +201,8 @@ def test_points_are_kept_twice_one_each_time(agents: list[Agent]) -> None:
 def test_bad_vectors_are_refused(agents: list[Agent], said: Any, words: str) -> None:
     ada = MindMap(agents[0])
     node = ada.grow("tide").entity or ""
-    refuses(agents, InvalidInput, words, lambda: ada.embed(node, said, "m"))
-    refuses(agents, InvalidInput, "model_version", lambda: ada.embed(node, vector(1), "m" * 51))
+    refuses(agents[0], InvalidInput, words, lambda: ada.embed(node, said, "m"))
+    refuses(agents[0], InvalidInput, "model_version", lambda: ada.embed(node, vector(1), "m" * 51))
     ada.embed(node, vector(1), "m")
     ada.embed(node, vector(2), "n")
     assert ada.thaw("tide").embedding == vector(2)
@@ -242,7 +236,7 @@ def test_links_are_as_many_as_drawn_and_one_in_the_graph(agents: list[Agent]) ->
     assert link()[:2] == (None, None), "no edge is left: the graph has none either"
     assert [row["user_id"] for row in rows(agents, names.EDGES)] == [parse_id(agents[1].id)]
     for words, how in (("itself", {"to_node": one}), ("weight", {"weight": -1}), ("word", {"relationship_type": ""})):
-        refuses(agents, InvalidInput, words, lambda how=how: ada.link(one, **{"to_node": two, **how}))  # type: ignore[misc]
+        refuses(agents[0], InvalidInput, words, lambda how=how: ada.link(one, **{"to_node": two, **how}))  # type: ignore[misc]
 
 
 def test_a_node_goes_with_its_vector_and_its_minds_links(agents: list[Agent]) -> None:
@@ -312,21 +306,21 @@ def test_an_agreement_is_calculated_from_all_that_was_contributed(
     assert consensus(agents)["consensus_label"] == "Spring tide"
     cyd.leave(agreed)
     assert (consensus(agents)["resonance_score"], consensus(agents)["contributor_count"]) == (0.0, 2)
-    refuses(agents, NotFound, "has contributed nothing", lambda: cyd.leave(agreed))
-    refuses(agents, NotFound, "consensus_nodes: there is no", lambda: cyd.contribute(NOWHERE, tide[2]))
-    refuses(agents, NotFound, "consensus_nodes: there is no", lambda: cyd.calculate(NOWHERE))
-    refuses(agents, InvalidInput, "another mind's map", lambda: cyd.contribute(agreed, tide[0]))
+    refuses(agents[0], NotFound, "has contributed nothing", lambda: cyd.leave(agreed))
+    refuses(agents[0], NotFound, "consensus_nodes: there is no", lambda: cyd.contribute(NOWHERE, tide[2]))
+    refuses(agents[0], NotFound, "consensus_nodes: there is no", lambda: cyd.calculate(NOWHERE))
+    refuses(agents[0], InvalidInput, "another mind's map", lambda: cyd.contribute(agreed, tide[0]))
 
 
 def test_a_home_has_one_agreement_of_a_key_and_two_homes_are_listed(agents: list[Agent], tide: list[str]) -> None:
     ada, bob = MindMap(agents[0]), MindMap(agents[1])
     ada.found(tide[0])
-    refuses(agents, Conflict, "node_key", lambda: ada.found(tide[0]))
+    refuses(agents[0], Conflict, "node_key", lambda: ada.found(tide[0]))
     ada.found(tide[0], node_key="tide-2")
     bob.found(tide[1])
     (twice,) = agents[2].duplicates(names.CONSENSUS)
     assert "tide" in repr(twice)
-    refuses(agents, InvalidInput, "at most 255", lambda: ada.found(tide[0], node_key="k" * 256))
+    refuses(agents[0], InvalidInput, "at most 255", lambda: ada.found(tide[0], node_key="k" * 256))
 
 
 def test_vectors_of_the_commonest_model_alone_are_compared(agents: list[Agent], tide: list[str]) -> None:
@@ -354,18 +348,18 @@ def test_too_many_contributors_are_refused(
     agreed = minds[0].found(tide[0]).entity or ""
     minds[1].contribute(agreed, tide[1])
     minds[1].contribute(agreed, tide[1])
-    refuses(agents, LimitExceeded, "MEMBERS_MAX", lambda: minds[2].contribute(agreed, tide[2]))
+    refuses(agents[0], LimitExceeded, "MEMBERS_MAX", lambda: minds[2].contribute(agreed, tide[2]))
 
 
 def test_a_request_about_nothing_or_for_another_home_is_refused(agents: list[Agent], tide: list[str]) -> None:
     agreed = MindMap(agents[0]).found(tide[0]).entity or ""
     own = agents[1].log_id
     refuses(
-        agents, Conflict, "names another home",
+        agents[0], Conflict, "names another home",
         lambda: agents[1].request(names.CALCULATE, {}, home=own, entity=agreed),
     )  # fmt: skip
     refuses(
-        agents, Conflict, "there is no agreement",
+        agents[0], Conflict, "there is no agreement",
         lambda: agents[1].request(names.CALCULATE, {}, home=own, entity=NOWHERE),
     )  # fmt: skip
 

@@ -1,9 +1,6 @@
 """Mind maps' rows and figures are functions of the set of events: in any order, after deletes and forgetting."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,86 +8,30 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from antiphon import Agent, AntiphonError, Fleet
+from antiphon import Fleet
 from antiphon.domains.mindmap import MINDMAP, MindMap, names
 from antiphon.domains.mindmap.queries import hourly_evolution
-from antiphon.model.event import Event
 from antiphon.model.places import HOUR_MS
-from antiphon.model.text import EntityIds
 from antiphon.replica.decide import answer_requests
 from antiphon.replica.homes import take_in_all
 from antiphon.world.clock import ManualClock
-
-START = 1_800_000_000_000
-AGENTS = ("ada", "bob", "cyd")
-_homes = count()
-
-
-class Played:
-    """Three minds that have done what was drawn; a refused command leaves nothing."""
-
-    def __init__(self, fleet: Fleet, clock: ManualClock) -> None:
-        self.fleet, self.replica = fleet, fleet.replica
-        self.agents: list[Agent] = [fleet.agent(name) for name in AGENTS]
-        self.minds = [MindMap(agent) for agent in self.agents]
-        self.clock = clock
-        self.made: dict[str, list[tuple[int, str]]] = {}
-        self.events: list[tuple[int, str]] = []
-
-    def play(self, todo: list[tuple[str, int, int, int]]) -> None:
-        for verb, who, which, later in todo:
-            self.clock.pass_ms(later)
-            with suppress(AntiphonError):
-                if verb == "forget":
-                    mine = [event for maker, event in self.events if maker == who]
-                    self.agents[who].forget(mine[which % len(mine)] if mine else "none")
-                    continue
-                found = ACTS[verb](self, self.minds[who], which, who)
-                self.events.append((who, found.event))
-                self.made.setdefault(verb, []).append((who, getattr(found, "entity", None) or ""))
-
-    def one(self, verb: str, which: int, who: int | None = None) -> str:
-        listed = [entity for maker, entity in self.made.get(verb, []) if who in (None, maker)]
-        return listed[which % len(listed)] if listed else "none"
-
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """All rows of the domain, without the numbers that only this file gives them."""
-        found = {}
-        for name, table in self.replica.registry.tables.items():
-            if self.replica.registry.domain_of_table[name] == MINDMAP.name:
-                stored = self.replica.tables.all_rows(table)
-                found[name] = sorted((repr(row.values), row.log, row.seq) for row in stored)
-        return found
-
-    def of(self, table: str) -> list[dict[str, Any]]:
-        return [row.values for row in self.replica.tables.all_rows(self.replica.registry.tables[table])]
-
-    def own_events(self) -> dict[int, list[Event]]:
-        kinds = {kind.name for kind in MINDMAP.kinds}
-        return {
-            head.no: [event for event in self.replica.reader.events(head) if event.kind in kinds]
-            for head in self.replica.heads()
-        }
-
-    def fold_in(self, order: list[int]) -> None:
-        """Folds everything again, event by event: the next one of each log named in turn."""
-        left = {no: iter(events) for no, events in self.own_events().items()}
-        heads = {head.no: head for head in self.replica.heads()}
-        views, state = self.replica.views, self.replica.state
-        with self.replica.transaction():
-            views.refold(state, MINDMAP.name, [])
-            self.replica.file.writer.execute("DROP TABLE IF EXISTS mentions")
-            self.replica.mentions.forget_caches()
-            for no in order:
-                event = next(left[no])
-                views.fold_events(state, heads[no], EntityIds(heads[no].id), [event])
+from tests.unit.domains.any_order import (
+    START,
+    Act,
+    Do,
+    Played,
+    Story,
+    acts_of,
+    check_any_order,
+    check_each_row_is_the_merge_of_its_writes,
+    played,
+)
 
 
 def meaning(n: int) -> list[float]:
     return [1.0, n / 10, *[0.0] * 382] if n < 6 else [0.0, 0.0, 1.0, *[0.0] * 381]
 
 
-Act = Callable[[Played, MindMap, int, int], Any]
 ACTS: dict[str, Act] = {
     "grow": lambda w, me, n, who: me.grow(f"key-{n % 3}", label=f"label {n}", metadata={"n": n % 2}),
     "change": lambda w, me, n, who: me.change(w.one("grow", n, who), label=f"again {n}", atp=n),
@@ -111,30 +52,14 @@ ACTS: dict[str, Act] = {
     "calculate": lambda w, me, n, who: me.calculate(w.one("found", n)),
 }  # fmt: skip
 VERBS = [*ACTS, "grow", "grow", "embed", "link", "contribute", "forget"]
-acts = st.lists(
-    st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 7), st.sampled_from([0, 1, 40_000, HOUR_MS])),
-    min_size=5,
-    max_size=40,
-)
-
-
-@contextmanager
-def played(todo: list[Any]) -> Iterator[Played]:
-    clock = ManualClock(START)
-    folder = Path(os.environ["ANTIPHON_HOME"]) / f"minds-{next(_homes)}"
-    with Fleet.create(folder, clock=clock, domains=[MINDMAP]) as fleet:
-        fleet.add_all(AGENTS)
-        made = Played(fleet, clock)
-        made.play(todo)
-        yield made
-
-
+acts = acts_of(VERBS, who=2, which=7, pauses_ms=(0, 1, 40_000, HOUR_MS), least=5, most=40)
+STORY = Story(MINDMAP, MindMap, ACTS)
 LATER = ("unlink", "leave", "remove")
 
 
 def test_every_act_does_something() -> None:
     verbs = [verb for verb in ACTS if verb not in LATER]
-    with played([(verb, who, n, 1) for verb in verbs for n in range(3, 6) for who in range(3)]) as made:
+    with played(STORY, [(verb, who, n, 1) for verb in verbs for n in range(3, 6) for who in range(3)]) as made:
         assert set(made.made) == set(verbs)
         assert [name for name, rows in made.rows().items() if not rows] == []
         assert max(row["resonance_score"] for row in made.of(names.CONSENSUS)) > 0.9
@@ -150,41 +75,22 @@ QUICK = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, ma
 
 @QUICK
 @given(acts, st.integers(0, 99))
-def test_rows_are_the_same_in_any_order_of_logs(todo: list[Any], chance: int) -> None:
-    with played(todo) as made:
-        before = made.rows()
-        order = [no for no, events in made.own_events().items() for _ in events]
-        Random(chance).shuffle(order)
-        made.fold_in(order)
-        assert made.rows() == before
+def test_rows_are_the_same_in_any_order_of_logs(todo: list[Do], chance: int) -> None:
+    with played(STORY, todo) as made:
+        check_any_order(made.replica, MINDMAP, chance)
 
 
 @QUICK
 @given(acts, st.randoms(use_true_random=False))
-def test_a_row_is_the_merge_of_all_writes_on_it_whatever_their_order(todo: list[Any], chance: Any) -> None:
-    with played(todo) as made:
-        writes: dict[tuple[str, bytes], list[Any]] = {}
-        for events in made.own_events().values():
-            for event in events:
-                for placed in made.replica.views.placed(event):
-                    writes.setdefault((placed.write.table, placed.write.key), []).append(placed)
-        tables = made.replica.registry.tables
-        for (name, key), on_row in writes.items():
-            chance.shuffle(on_row)
-            outcome = made.replica.views.outcome(tables[name], key, on_row)
-            stored = made.replica.tables.row(tables[name], key)
-            assert (outcome.row is None) == (stored is None)
-            if outcome.row is None or stored is None:
-                continue
-            for column, value in zip(tables[name].columns, outcome.row.values, strict=True):
-                if column.derived is None:
-                    assert stored.values[column.name] == value
+def test_a_row_is_the_merge_of_all_writes_on_it_whatever_their_order(todo: list[Do], chance: Random) -> None:
+    with played(STORY, todo) as made:
+        check_each_row_is_the_merge_of_its_writes(made.replica, MINDMAP, chance)
 
 
 @QUICK
 @given(acts)
-def test_figures_are_what_a_plain_recount_gives(todo: list[Any]) -> None:
-    with played(todo) as made:
+def test_figures_are_what_a_plain_recount_gives(todo: list[Do]) -> None:
+    with played(STORY, todo) as made:
         edges = made.of(names.EDGES)
         for row in made.of(names.LINKS):
             mine = [one for one in edges if (one["from_node"], one["to_node"]) == (row["from_node"], row["to_node"])]

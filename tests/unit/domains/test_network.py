@@ -326,8 +326,8 @@ def sample(table: Table, agent: bytes) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for column in table.columns:
         if column.derived is None and (column.name in table.required or column.name in table.key):
-            plain = {"agent": b"\x7f" * 32, "id": bytes(16), "timestamp": 5, "text": "x", "real": 0.5, "decimal": "0.5"}
-            values[column.name] = canonical(column, plain[str(column.type)])
+            plain = {"agent": b"\x7f" * 32, "id": bytes(16), "text": "x", "real": 0.5, "decimal": "0.5"}
+            values[column.name] = canonical(column, plain.get(str(column.type), 5))
     if table.agent_in_key is not None:
         values[table.agent_in_key] = agent
     return values

@@ -1,148 +1,74 @@
 """The network's rows and figures are functions of the set of events: in any order, after deletes and forgetting."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon import Agent, AntiphonError, Fleet
 from antiphon.domains.network import NETWORK
 from antiphon.domains.network.commands import Network
-from antiphon.model.event import Event
 from antiphon.model.places import DAY_MS, HOUR_MS
-from antiphon.model.text import EntityIds
 from antiphon.views.merge import merge
-from antiphon.world.clock import ManualClock
-
-START = 1_800_000_000_000
-NAMES = ("ada", "bob", "cyd")
-_homes = count()
-
-
-class Played:
-    """Three agents that have done what was drawn; a refused command leaves nothing."""
-
-    def __init__(self, fleet: Fleet, clock: ManualClock) -> None:
-        self.fleet, self.replica = fleet, fleet.replica
-        self.agents: list[Agent] = [fleet.agent(name) for name in NAMES]
-        self.networks = [Network(agent) for agent in self.agents]
-        self.clock = clock
-        self.made: dict[str, list[tuple[int, str]]] = {}
-        self.events: list[tuple[int, str]] = []
-
-    def play(self, todo: list[tuple[str, int, int, int]]) -> None:
-        for verb, who, which, later in todo:
-            self.clock.pass_ms(later)
-            with suppress(AntiphonError):
-                found = self._act(verb, who, which)
-                if found is not None:
-                    self.events.append((who, found.event))
-                    self.made.setdefault(verb, []).append((who, found.entity or ""))
-
-    def one(self, verb: str, which: int, who: int | None = None) -> str:
-        listed = [entity for maker, entity in self.made.get(verb, []) if who in (None, maker)]
-        return listed[which % len(listed)] if listed else "none"
-
-    def _act(self, verb: str, who: int, n: int) -> Any:
-        if verb == "forget":
-            mine = [event for maker, event in self.events if maker == who]
-            self.agents[who].forget(mine[n % len(mine)] if mine else "none")
-            return None
-        peer = self.agents[(who + 1 + n % 2) % 3].id
-        return ACTS[verb](self, self.networks[who], n, peer, who)
-
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """All rows of the domain, without the numbers that only this file gives them."""
-        found = {}
-        for name, table in self.replica.registry.tables.items():
-            if self.replica.registry.domain_of_table[name] == NETWORK.name:
-                stored = self.replica.tables.all_rows(table)
-                found[name] = sorted((repr(row.values), row.log, row.seq) for row in stored)
-        return found
-
-    def of(self, table: str) -> list[dict[str, Any]]:
-        return [row.values for row in self.replica.tables.all_rows(self.replica.registry.tables[table])]
-
-    def network_events(self) -> dict[int, list[Event]]:
-        kinds = {kind.name for kind in NETWORK.kinds}
-        return {
-            head.no: [event for event in self.replica.reader.events(head) if event.kind in kinds]
-            for head in self.replica.heads()
-        }
-
-    def fold_in(self, order: list[int]) -> None:
-        """Folds everything again, event by event: the next one of each log named in turn."""
-        left = {no: iter(events) for no, events in self.network_events().items()}
-        heads = {head.no: head for head in self.replica.heads()}
-        views, state = self.replica.views, self.replica.state
-        with self.replica.transaction():
-            views.refold(state, NETWORK.name, [])
-            self.replica.file.writer.execute("DROP TABLE IF EXISTS mentions")
-            self.replica.mentions.forget_caches()
-            for no in order:
-                event = next(left[no])
-                views.fold_events(state, heads[no], EntityIds(heads[no].id), [event])
-
-
-Act = Callable[[Played, Network, int, str, int], Any]
-ACTS: dict[str, Act] = {
-    "register": lambda w, me, n, peer, who: me.register(primary_region="eu" if n % 2 else "us"),
-    "enlist": lambda w, me, n, peer, who: me.enlist(f"A{n}", supervisor_agent=peer),
-    "change": lambda w, me, n, peer, who: me.change(role=f"r{n}", fibonacci_level=n + 1),
-    "heartbeat": lambda w, me, n, peer, who: me.heartbeat(),
-    "state": lambda w, me, n, peer, who: me.set_state("x", "calm", love_resonance=float(n)),
-    "note": lambda w, me, n, peer, who: me.note("woke", f"dream {n}", field_impact=n / 7),
-    "synchronize": lambda w, me, n, peer, who: me.synchronize([w.one("note", n, who)]),
-    "connect": lambda w, me, n, peer, who: me.connect(peer, strength=n / 7),
-    "keep": lambda w, me, n, peer, who: me.note_connection(peer, trust_score=n / 7),
-    "interact": lambda w, me, n, peer, who: me.interact(
-        peer, "sync", success=(None, True, False)[n % 3], trust_delta="0.5" if n > 3 else None
-    ),
-    "send": lambda w, me, n, peer, who: me.send(peer, f"words {n}"),
-    "post": lambda w, me, n, peer, who: me.post("t", f"words {n}"),
-    "withdraw": lambda w, me, n, peer, who: me.withdraw(w.one("send" if n % 2 else "post", n, who)),
-    "read": lambda w, me, n, peer, who: me.mark_read([w.one("send", n)], expected=True),
-    "subscribe": lambda w, me, n, peer, who: me.subscribe(f"t{n % 2}"),
-    "unsubscribe": lambda w, me, n, peer, who: me.unsubscribe(f"t{n % 2}"),
-    "release": lambda w, me, n, peer, who: me.release("dopamine", n / 7),
-    "absorb": lambda w, me, n, peer, who: me.absorb(
-        w.one("release", n), "dopamine", n / 7, hop=1 + n % 3, from_agent=peer, expected=True
-    ),
-    "spore": lambda w, me, n, peer, who: me.create_spore(f"thought {n}", resonance_score=n / 7),
-    "hop": lambda w, me, n, peer, who: me.propagate(w.one("spore", n), from_agent=peer, hop=1 + n % 3),
-    "measure": lambda w, me, n, peer, who: me.measure(
-        "eu" if n % 2 else "us", coherence_level=n * 11.1 if n else None, active_agents=n or None
-    ),
-    "report": lambda w, me, n, peer, who: me.report(
-        global_consciousness=100 + n, global_trust=f"0.{n}", tasks_per_hour=n or None
-    ),
-    "entangle": lambda w, me, n, peer, who: me.entangle(
-        peer, n / 7, benefit=float(n % 4), correlation_events=[f"e{n}"]
-    ),
-    "manifest": lambda w, me, n, peer, who: me.manifest(f"p{n % 2}", strength=n / 7),
-}
-VERBS = [*ACTS, "interact", "measure", "forget"]
-acts = st.lists(
-    st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 7), st.sampled_from([0, 1, 40_000, HOUR_MS])),
-    min_size=3,
-    max_size=40,
+from tests.unit.domains.any_order import (
+    Act,
+    Do,
+    Played,
+    Story,
+    acts_of,
+    check_any_order,
+    check_each_row_is_the_merge_of_its_writes,
+    played,
 )
 
 
-@contextmanager
-def played(todo: list[Any]) -> Iterator[Played]:
-    clock = ManualClock(START)
-    with Fleet.create(Path(os.environ["ANTIPHON_HOME"]) / str(next(_homes)), clock=clock) as fleet:
-        fleet.add_all(NAMES)
-        made = Played(fleet, clock)
-        made.play(todo)
-        yield made
+def peer(world: Played, who: int, n: int) -> str:
+    """The id of another of the three."""
+    return world.agents[(who + 1 + n % 2) % 3].id
+
+
+ACTS: dict[str, Act] = {
+    "register": lambda w, me, n, who: me.register(primary_region="eu" if n % 2 else "us"),
+    "enlist": lambda w, me, n, who: me.enlist(f"A{n}", supervisor_agent=peer(w, who, n)),
+    "change": lambda w, me, n, who: me.change(role=f"r{n}", fibonacci_level=n + 1),
+    "heartbeat": lambda w, me, n, who: me.heartbeat(),
+    "roll up": lambda w, me, n, who: me.roll_up(
+        peer(w, who, n), since=n % 3 * HOUR_MS, period=HOUR_MS, beats=n, first_seen=n, last_seen=n + 9, up=n * 7
+    ),
+    "state": lambda w, me, n, who: me.set_state("x", "calm", love_resonance=float(n)),
+    "note": lambda w, me, n, who: me.note("woke", f"dream {n}", field_impact=n / 7),
+    "synchronize": lambda w, me, n, who: me.synchronize([w.one("note", n, who)]),
+    "connect": lambda w, me, n, who: me.connect(peer(w, who, n), strength=n / 7),
+    "keep": lambda w, me, n, who: me.note_connection(peer(w, who, n), trust_score=n / 7),
+    "interact": lambda w, me, n, who: me.interact(
+        peer(w, who, n), "sync", success=(None, True, False)[n % 3], trust_delta="0.5" if n > 3 else None
+    ),
+    "send": lambda w, me, n, who: me.send(peer(w, who, n), f"words {n}"),
+    "post": lambda w, me, n, who: me.post("t", f"words {n}"),
+    "withdraw": lambda w, me, n, who: me.withdraw(w.one("send" if n % 2 else "post", n, who)),
+    "read": lambda w, me, n, who: me.mark_read([w.one("send", n)], expected=True),
+    "subscribe": lambda w, me, n, who: me.subscribe(f"t{n % 2}"),
+    "unsubscribe": lambda w, me, n, who: me.unsubscribe(f"t{n % 2}"),
+    "release": lambda w, me, n, who: me.release("dopamine", n / 7),
+    "absorb": lambda w, me, n, who: me.absorb(
+        w.one("release", n), "dopamine", n / 7, hop=1 + n % 3, from_agent=peer(w, who, n), expected=True
+    ),
+    "spore": lambda w, me, n, who: me.create_spore(f"thought {n}", resonance_score=n / 7),
+    "hop": lambda w, me, n, who: me.propagate(w.one("spore", n), from_agent=peer(w, who, n), hop=1 + n % 3),
+    "measure": lambda w, me, n, who: me.measure(
+        "eu" if n % 2 else "us", coherence_level=n * 11.1 if n else None, active_agents=n or None
+    ),
+    "report": lambda w, me, n, who: me.report(
+        global_consciousness=100 + n, global_trust=f"0.{n}", tasks_per_hour=n or None
+    ),
+    "entangle": lambda w, me, n, who: me.entangle(
+        peer(w, who, n), n / 7, benefit=float(n % 4), correlation_events=[f"e{n}"]
+    ),
+    "manifest": lambda w, me, n, who: me.manifest(f"p{n % 2}", strength=n / 7),
+}
+VERBS = [*ACTS, "interact", "measure", "forget"]
+acts = acts_of(VERBS, who=2, which=7, pauses_ms=(0, 1, 40_000, HOUR_MS), least=3, most=40)
+STORY = Story(NETWORK, Network, ACTS)
 
 
 def test_every_act_does_something() -> None:
@@ -153,7 +79,7 @@ def test_every_act_does_something() -> None:
         if verb not in ("withdraw", "unsubscribe")
         for who in (0, 1)
     ]
-    with played(first) as made:
+    with played(STORY, first) as made:
         assert {verb for verb in ACTS if verb not in made.made} == {"withdraw", "unsubscribe"}
         assert [name for name, rows in made.rows().items() if not rows] == []
         events = len(made.events)
@@ -162,44 +88,16 @@ def test_every_act_does_something() -> None:
 
 
 @given(acts, st.integers(0, 99))
-def test_rows_are_the_same_in_any_order_of_logs(todo: list[Any], chance: int) -> None:
-    with played(todo) as made:
-        before = made.rows()
-        order = [no for no, events in made.network_events().items() for _ in events]
-        Random(chance).shuffle(order)
-        made.fold_in(order)
-        assert made.rows() == before
+def test_rows_are_the_same_in_any_order_of_logs(todo: list[Do], chance: int) -> None:
+    with played(STORY, todo) as made:
+        check_any_order(made.replica, NETWORK, chance)
 
 
 @given(acts, st.randoms(use_true_random=False))
-def test_a_row_is_the_merge_of_all_writes_on_it_whatever_their_order(todo: list[Any], chance: Any) -> None:
-    with played(todo) as made:
-        writes: dict[tuple[str, bytes], list[Any]] = {}
-        for events in made.network_events().values():
-            for event in events:
-                for placed in made.replica.views.placed(event):
-                    writes.setdefault((placed.write.table, placed.write.key), []).append(placed)
-        tables, found = made.replica.registry.tables, 0
-        for (name, key), on_row in writes.items():
-            table = tables[name]
-            chance.shuffle(on_row)
-            outcome = made.replica.views.outcome(table, key, on_row)
-            stored = made.replica.tables.row(table, key)
-            if outcome.row is None:
-                assert stored is None
-                continue
-            assert stored is not None
-            found += 1
-            for column, value in zip(table.columns, outcome.row.values, strict=True):
-                if column.derived is None and not column.held:
-                    assert stored.values[column.name] == value
-        sources = [name for name in tables if tables[name].rollup_of is None]
-        assert found == sum(
-            made.replica.tables.count(tables[name])
-            for name in sources
-            if made.replica.registry.domain_of_table[name] == NETWORK.name
-        )
-        assert merge(tables["agents"], []).row is None
+def test_a_row_is_the_merge_of_all_writes_on_it_whatever_their_order(todo: list[Do], chance: Random) -> None:
+    with played(STORY, todo) as made:
+        check_each_row_is_the_merge_of_its_writes(made.replica, NETWORK, chance)
+        assert merge(made.replica.registry.tables["agents"], []).row is None
 
 
 def mean(values: list[Any]) -> float | None:
@@ -207,8 +105,8 @@ def mean(values: list[Any]) -> float | None:
 
 
 @given(acts)
-def test_figures_are_what_a_plain_recount_gives(todo: list[Any]) -> None:
-    with played(todo) as made:
+def test_figures_are_what_a_plain_recount_gives(todo: list[Do]) -> None:
+    with played(STORY, todo) as made:
         minutes: dict[Any, list[dict[str, Any]]] = {}
         for row in made.of("field_measurements"):
             minutes.setdefault((row["time"] // 60_000 * 60_000, row["region_id"]), []).append(row)

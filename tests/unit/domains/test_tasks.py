@@ -18,26 +18,20 @@ from antiphon.model.event import Scope
 from antiphon.model.table import parties
 from antiphon.model.text import id_text, parse_entity, parse_id
 from antiphon.world.clock import ManualClock
+from tests.unit.domains.one_file import OneFile, refuses
 
 HOUR = 3_600_000
 NOWHERE = "01890000-0000-7000-8000-000000000000"
 
 
-class Board:
-    """Three agents in one file; Ada's log is the home of what she makes."""
+class Board(OneFile[Tasks]):
+    """The board of Ada's."""
 
     def __init__(self, fleet: Fleet, clock: ManualClock) -> None:
-        self.clock, self.fleet = clock, fleet
-        self.agents = {name: fleet.add(name) for name in ("ada", "bob", "cyd")}
-        self.ada, self.bob, self.cyd = (Tasks(agent) for agent in self.agents.values())
+        super().__init__(fleet, clock, Tasks)
 
-    def events(self) -> int:
-        return sum(head.size for head in self.fleet.replica.heads())
-
-    def row(self, task: str) -> dict[str, Any]:
-        found = self.fleet.replica.tables.row(TASKS_TABLE, parse_entity(task))
-        assert found is not None
-        return found.values
+    def task(self, task: str) -> dict[str, Any]:
+        return self.row(TASKS_TABLE.name, task)
 
     def made(self, state: str = "open", **how: Any) -> str:
         """A task of Ada's in some state, in Bob's hands."""
@@ -51,7 +45,7 @@ class Board:
         }  # fmt: skip
         for step in path[state]:
             step(task)
-        assert self.row(task)["status"] == state
+        assert self.task(task)["status"] == state
         return task
 
 
@@ -60,17 +54,6 @@ def board() -> Iterator[Board]:
     clock = ManualClock()
     with Fleet.create(default_folder(), clock=clock) as fleet:
         yield Board(fleet, clock)
-
-
-Errors = type[Exception] | tuple[type[Exception], ...]
-
-
-def refuses(board: Board, error: Errors, words: str, act: Callable[[], Any]) -> None:
-    """The act is refused in these words, and nothing is recorded."""
-    before = board.events()
-    with pytest.raises(error, match=words):
-        act()
-    assert board.events() == before
 
 
 # -- decisions -------------------------------------------------------------------------------------------------------
@@ -82,14 +65,14 @@ def test_a_task_goes_through_its_states_to_its_reward(board: Board) -> None:
     board.clock.pass_ms(1_000)
     claimed = board.bob.claim(task)
     assert claimed.wait().entity == task
-    assert (board.row(task)["assigned_to"], board.row(task)["claimed_at"]) == (bob, board.clock.now_ms())
+    assert (board.task(task)["assigned_to"], board.task(task)["claimed_at"]) == (bob, board.clock.now_ms())
     board.clock.pass_ms(1_000)
     board.bob.start(task)
-    assert board.row(task)["started_at"] == board.clock.now_ms()
+    assert board.task(task)["started_at"] == board.clock.now_ms()
     board.bob.submit(task, output={"map": [1, 2]})
     board.clock.pass_ms(1_000)
     board.ada.complete(task, quality=0.75)
-    row = board.row(task)
+    row = board.task(task)
     assert (row["status"], row["output"], str(row["quality_score"])) == ("complete", {"map": [1, 2]}, "0.750000")
     (reward,) = board.bob.rewards()
     assert (reward["task_id"], str(reward["dopamine"]), reward["bonus"]) == (row["id"], "2.500000", {"oxytocin": 1})
@@ -101,7 +84,7 @@ def test_the_first_claim_wins_and_the_second_gets_conflict(board: Board) -> None
     task = board.made()
     board.bob.claim(task)
     refuses(board, Conflict, "is claimed already", lambda: board.cyd.claim(task))
-    assert board.row(task)["assigned_to"] == parse_id(board.agents["bob"].id)
+    assert board.task(task)["assigned_to"] == parse_id(board.agents["bob"].id)
 
 
 ASKS: dict[str, Callable[[Tasks, str], Any]] = {
@@ -131,16 +114,16 @@ def test_each_state_lets_these_agents_do_this_and_nobody_else(board: Board, stat
             then = MAY.get((state, ask), {}).get(name)
             if then is not None:
                 act(tasks, task)
-                assert board.row(task)["status"] == then
+                assert board.task(task)["status"] == then
             else:
                 refuses(board, (Conflict, NotFound), "task", lambda: act(tasks, task))  # noqa: B023
-                assert board.row(task)["status"] == state
+                assert board.task(task)["status"] == state
 
 
 def test_a_released_task_is_anybodys(board: Board) -> None:
     task = board.made("in_progress")
     board.bob.release(task)
-    row = board.row(task)
+    row = board.task(task)
     assert (row["assigned_to"], row["claimed_at"], row["started_at"]) == (None, None, None)
     board.cyd.claim(task)
 
@@ -150,8 +133,8 @@ def test_dependencies_are_waited_for_and_never_go_in_circles(board: Board) -> No
     third = board.made(depends_on=[second])
     board.ada.depend(second, first)
     one, two, three = (parse_entity(task) for task in (first, second, third))
-    assert (board.row(second)["depends_on"], board.row(first)["blocks"]) == ([one], [two])
-    assert board.row(second)["blocks"] == [three]
+    assert (board.task(second)["depends_on"], board.task(first)["blocks"]) == ([one], [two])
+    assert board.task(second)["blocks"] == [three]
     refuses(board, Conflict, f"circle.*{first} ← {second} ← {third} ← {first}", lambda: board.ada.depend(first, third))
     refuses(board, Conflict, f"circle.*{first} ← {first}", lambda: board.ada.depend(first, first))
     refuses(board, Conflict, f"depends_on: there is no task {NOWHERE}", lambda: board.ada.depend(first, NOWHERE))
@@ -195,9 +178,9 @@ def test_votes_are_counted_one_an_agent(board: Board) -> None:
     board.bob.vote(task, -1, reason="too vague")
     board.cyd.vote(task, -1)
     board.cyd.vote(task, 1)
-    assert (board.row(task)["upvotes"], board.row(task)["downvotes"]) == (2, 1)
+    assert (board.task(task)["upvotes"], board.task(task)["downvotes"]) == (2, 1)
     board.cyd.unvote(task)
-    assert (board.row(task)["upvotes"], board.row(task)["downvotes"]) == (1, 1)
+    assert (board.task(task)["upvotes"], board.task(task)["downvotes"]) == (1, 1)
     refuses(board, NotFound, "no vote", lambda: board.cyd.unvote(task))
     for wrong in (2, 0, True, 1.0, "1"):
         refuses(board, InvalidInput, "task_votes.vote is 1", lambda: board.cyd.vote(task, wrong))  # type: ignore[arg-type]  # noqa: B023
@@ -208,7 +191,7 @@ def test_a_forgotten_vote_counts_no_more(board: Board) -> None:
     task = board.made()
     vote = board.bob.vote(task)
     board.agents["bob"].forget(vote.event)
-    assert board.row(task)["upvotes"] == 0
+    assert board.task(task)["upvotes"] == 0
 
 
 def test_comments_make_threads_and_have_votes(board: Board) -> None:
@@ -281,12 +264,12 @@ def test_nobody_retires_anothers_task(board: Board) -> None:
 def test_what_is_forgotten_of_a_request_is_gone_from_its_decision(board: Board) -> None:
     task = board.made("in_progress")
     asked = board.bob.submit(task, output={"seen": "Zoe at the pier"})
-    assert board.row(task)["output"] == {"seen": "Zoe at the pier"}
+    assert board.task(task)["output"] == {"seen": "Zoe at the pier"}
     decided = board.agents["ada"].event(asked.event)
     request = next(event for event in board.agents["bob"].log() if event.kind == "task.submit")
     done = board.agents["bob"].forget(request.seq)
     assert done.derived == [asked.event]
-    assert (board.row(task)["output"], board.row(task)["status"]) == (None, "in_progress")
+    assert (board.task(task)["output"], board.task(task)["status"]) == (None, "in_progress")
     with pytest.raises(NotFound):
         board.agents["ada"].event(decided.seq)
     board.bob.submit(task)
@@ -297,7 +280,7 @@ def test_nobody_decides_without_being_the_home(board: Board) -> None:
     body = {"agent": parse_id(board.agents["bob"].id)}
     with pytest.raises(InvalidInput, match="another agent's"):
         board.agents["bob"].record("task.claimed", body, entity=task, scope=Scope.PUBLIC)
-    assert board.row(task)["status"] == "open"
+    assert board.task(task)["status"] == "open"
 
 
 def test_tasks_under_way_are_seen_by_their_parties_alone(board: Board) -> None:
@@ -389,7 +372,7 @@ def test_a_task_and_what_it_waits_for_are_made_together_or_not_at_all(
     before = board.events()
     second = board.ada.create("second", depends_on=first).entity or ""
     assert board.events() == before + 3  # the task, the request, the decision
-    assert board.row(second)["depends_on"] == [parse_entity(first)]
+    assert board.task(second)["depends_on"] == [parse_entity(first)]
     refuses(board, NotFound, retired, lambda: board.ada.create("third", depends_on=[retired]))
     other = board.bob.create("on Bob's board").entity or ""
     home = id_text(board.agents["ada"].log_id)
@@ -415,11 +398,11 @@ def test_what_is_recorded_together_stands_or_falls_together(board: Board) -> Non
             board.ada.claim(task)
 
     refuses(board, Conflict, "is claimed already", act)
-    assert (ada.get(noted[0]), board.row(task)["upvotes"], ada.recall("never")) == (None, 0, [])
+    assert (ada.get(noted[0]), board.task(task)["upvotes"], ada.recall("never")) == (None, 0, [])
     with ada.together():
         ada.remember("kept")
         board.ada.vote(task)
-    assert (board.events(), board.row(task)["upvotes"]) == (before + 2, 1)
+    assert (board.events(), board.task(task)["upvotes"]) == (before + 2, 1)
     assert ada.verify().ok
     done: list[int] = []
 

@@ -3,11 +3,7 @@
 Two files with two agents each write; a third one only hears, each log whole, in a random order and some of it twice.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
-from pathlib import Path
+from contextlib import closing, suppress
 from random import Random
 from typing import Any
 
@@ -15,19 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from antiphon import AntiphonError, Conflict, Fleet, InvalidInput, NotFound
+from antiphon import AntiphonError, Conflict, InvalidInput, NotFound
 from antiphon.domains.tasks import TASK_VOTES, TASKS, TASKS_TABLE, Tasks
 from antiphon.domains.wisdom import WISDOM, Wisdom
-from antiphon.home import Home
-from antiphon.log.ingest import parts_of
 from antiphon.model.text import entity_text, id_text, parse_id
 from antiphon.replica.core import Replica
 from antiphon.replica.decide import answer_requests
-from antiphon.replica.hear import receive
-from antiphon.replica.homes import move_home, take_in, take_in_all
-from antiphon.world.clock import ManualClock
+from antiphon.replica.homes import move_home
+from tests.unit.domains.two_files import TwoFiles, own_folder, rows_by_key
 
-_folders = count()
 VERBS = (
     "create", "create", "claim", "claim", "start", "release", "submit", "complete", "fail", "depend", "vote", "vote",
     "down", "unvote", "retire", "comment", "share", "acknowledge", "forget", "move", "sync", "sync", "answer", "late",
@@ -35,14 +27,11 @@ VERBS = (
 acts = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 3), st.integers(0, 7)), min_size=8, max_size=30)
 
 
-class World:
-    """Two fleets of two agents, on one clock."""
+class World(TwoFiles):
+    """What may happen on a board, and among insights."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.clock = ManualClock()
-        self.fleets = [Fleet.create(folder / f"{n}", clock=self.clock) for n in range(2)]
-        self.agents = [fleet.add(f"agent-{n}") for fleet in self.fleets for n in range(2)]
+    def __init__(self) -> None:
+        super().__init__(own_folder("converge"))
         self.boards = [Tasks(agent) for agent in self.agents]
         self.tasks: list[str] = []
         self.events: list[tuple[int, str]] = []
@@ -63,9 +52,9 @@ class World:
         elif verb == "move":
             self._move(who, what)
         elif verb == "sync":
-            take_in_all(self.fleets[who % 2].replica, self.fleets[1 - who % 2].replica)
+            self.sync(who)
         elif verb == "answer":
-            answer_requests(self.fleets[who % 2].replica)
+            answer_requests(self.replicas[who % 2])
         elif verb == "late":
             self.clock.pass_ms(60_000)
         elif verb == "forget" and self.events:
@@ -115,44 +104,9 @@ class World:
         log = agents[0].record_of_agent.principal_log
         move_home(fleet.replica, log, fleet.replica, source=source, target=target, size=max(0, size - what))
 
-    def settle(self) -> None:
-        """Everything reaches everybody, and everything that can be is decided."""
-        one, two = (fleet.replica for fleet in self.fleets)
-        for _ in range(8):
-            moved = take_in_all(one, two) + take_in_all(two, one)
-            if not moved + len(answer_requests(one)) + len(answer_requests(two)):
-                return
-        raise AssertionError("they never settle")
 
-
-@contextmanager
-def world() -> Iterator[World]:
-    made = World(Path(os.environ["ANTIPHON_HOME"]) / f"converge-{next(_folders)}")
-    try:
-        yield made
-    finally:
-        for fleet in made.fleets:
-            fleet.close()
-
-
-def rows_of(replica: Replica) -> dict[str, list[Any]]:
-    found = {}
-    for table in (*TASKS.tables, *WISDOM.tables):
-        rows = replica.tables.select(table, {}, order="n", limit=100_000)
-        found[table.name] = sorted((row.values for row in rows), key=lambda row: [row[name] for name in table.key])
-    return found
-
-
-def listener(made: World, chance: Random) -> Replica:
-    """A file that hears every log, in a random order, and some of them twice."""
-    replica = Home.open(made.folder / "ear", create=True, clock=made.clock).create_file(made.folder / "ear.antiphon")
-    places = [(fleet.replica, head.id) for fleet in made.fleets for head in fleet.replica.heads() if head.size]
-    chance.shuffle(places)
-    for source, log in places + chance.sample(places, len(places) // 2):
-        if take_in(source, log, replica) == 0:  # here already: it comes again, block by block
-            head = source.head(log)
-            receive(replica, head, parts_of(source.logs, source.reader, head), head.note)
-    return replica
+def rows_of(replica: Replica) -> dict[str, list[dict[str, Any]]]:
+    return rows_by_key(replica, (*TASKS.tables, *WISDOM.tables))
 
 
 def check_states(rows: dict[str, list[Any]]) -> None:
@@ -186,19 +140,19 @@ def test_boards_agree_whatever_happens_for_long(todo: list[list[tuple[str, int, 
 
 def agree(todo: list[tuple[str, int, int]], chance: Random) -> None:
     """What everybody holds in the end is the same, is what a refold makes, and keeps what decisions keep."""
-    with world() as made:
+    with closing(World()) as made:
         for act in todo:
             made.do(*act)
         made.settle()
-        one, two = (rows_of(fleet.replica) for fleet in made.fleets)
+        one, two = (rows_of(replica) for replica in made.replicas)
         assert one == two
-        with listener(made, chance) as ear:
+        with made.listener(chance) as ear:
             assert rows_of(ear) == one
         if not any(verb == "move" for verb, *_ in todo):
             check_states(one)
         for domain in ("tasks", "wisdom"):
-            made.fleets[0].replica.refold(domain)
-        assert rows_of(made.fleets[0].replica) == one
+            made.replicas[0].refold(domain)
+        assert rows_of(made.replicas[0]) == one
         for fleet in made.fleets:
             for verdict in fleet.verify():
                 assert verdict.ok
@@ -208,7 +162,7 @@ def test_the_world_does_what_it_says() -> None:
     """The acts above are not all refused: some of each kind get through."""
     done: dict[str, int] = {}
     chance = Random(1)
-    with world() as made:
+    with closing(World()) as made:
         for _ in range(400):
             verb = chance.choice(VERBS)
             try:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from antiphon.log import block as blocks
 from antiphon.log.block import Leaves
+from antiphon.log.frames import cut_frames, pack_frames, unpack_frame
 from antiphon.model.errors import Corrupt
 from antiphon.model.event import Header, State, encode_header
 from antiphon.model.limits import BLOCK_LEAVES, FRAME_BODY_BYTES
@@ -39,14 +40,14 @@ def mixed_leaves(draw: st.DrawFn) -> Leaves:
 
 
 def repacked(leaves: Leaves) -> Leaves:
-    cuts = blocks.cut_frames(leaves.bodies)
+    cuts = cut_frames(leaves.bodies)
     columns = blocks.unpack_columns(blocks.pack_columns(leaves, ids=IDS, frames=cuts))
     bodies: list[bytes | None] = []
-    for cut, packed in zip(cuts, blocks.pack_frames(leaves.bodies, cuts), strict=True):
-        frame = blocks.unpack_frame(packed, cut)
+    for cut, packed in zip(cuts, pack_frames(leaves.bodies, cuts), strict=True):
+        frame = unpack_frame(packed, cut)
         bodies += [frame.body(at) for at in range(cut)]
         with pytest.raises(Corrupt):
-            blocks.unpack_frame(packed, cut + 1)
+            unpack_frame(packed, cut + 1)
     again = blocks.headers_of(columns, first=FIRST, ids=IDS)
     one_by_one = [blocks.header_at(columns, at, first=FIRST, ids=IDS) for at in range(columns.count)]
     assert one_by_one == again
@@ -93,7 +94,7 @@ def full_block(size: int = 300) -> Leaves:
 
 def test_a_full_block_with_many_frames_comes_back() -> None:
     leaves = full_block()
-    cuts = blocks.cut_frames(leaves.bodies)
+    cuts = cut_frames(leaves.bodies)
     assert len(cuts) > 10
     assert sum(cuts) == BLOCK_LEAVES
     assert repacked(leaves) == leaves
@@ -103,7 +104,7 @@ def test_a_full_block_with_many_frames_comes_back() -> None:
 
 @given(st.lists(st.none() | st.binary(max_size=9_000), max_size=40))
 def test_frames_hold_every_leaf_once_and_are_equally_full(bodies: list[bytes | None]) -> None:
-    cuts = blocks.cut_frames(bodies)
+    cuts = cut_frames(bodies)
     assert sum(cuts) == len(bodies)
     assert all(cut > 0 for cut in cuts)
     total = sum(len(body or b"") for body in bodies)
@@ -116,7 +117,7 @@ BODIES = st.one_of(st.none(), st.sampled_from(LIKE), st.binary(max_size=30), st.
 
 @given(st.lists(BODIES, min_size=1, max_size=12))
 def test_bodies_of_any_kind_come_back(bodies: list[bytes | None]) -> None:
-    frame = blocks.unpack_frame(blocks.pack_frames(bodies, [len(bodies)])[0], len(bodies))
+    frame = unpack_frame(pack_frames(bodies, [len(bodies)])[0], len(bodies))
     assert [frame.body(at) for at in range(len(bodies))] == bodies
 
 
@@ -144,7 +145,7 @@ def test_damaged_runs_are_refused_or_of_their_count(leaves: Leaves, data: st.Dat
 @given(mixed_leaves(), st.data())
 def test_damaged_columns_are_refused_or_can_be_read(leaves: Leaves, data: st.DataObject) -> None:
     """Whatever they say then, the hashes will not fit; what must not happen is another exception."""
-    packed = blocks.pack_columns(leaves, ids=IDS, frames=blocks.cut_frames(leaves.bodies))
+    packed = blocks.pack_columns(leaves, ids=IDS, frames=cut_frames(leaves.bodies))
     raw = bytearray(zstandard.ZstdDecompressor().decompress(packed[1:]))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     try:
@@ -158,7 +159,7 @@ def test_damaged_columns_are_refused_or_can_be_read(leaves: Leaves, data: st.Dat
 @given(st.binary(max_size=100), st.integers(0, 5))
 def test_any_bytes_are_refused_as_a_frame(raw: bytes, count: int) -> None:
     try:
-        frame = blocks.unpack_frame(b"\0" + raw, count)
+        frame = unpack_frame(b"\0" + raw, count)
     except Corrupt:
         return
     assert all(isinstance(frame.body(at), bytes | None) for at in range(count))

@@ -11,7 +11,8 @@ from antiphon.identity.statements import log_id_of
 from antiphon.log import kinds, rewrite
 from antiphon.log.append import Appended, Appender
 from antiphon.log.ingest import Part, parts_of
-from antiphon.log.read import LoadedBlock, LogReader
+from antiphon.log.loaded import LoadedBlock
+from antiphon.log.read import LogReader
 from antiphon.log.store import LogHead
 from antiphon.log.verify import Verdict, verify_log
 from antiphon.model.event import Draft, encode_body

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,10 +14,11 @@ from antiphon.domains.market import MARKET, Market
 from antiphon.domains.network.commands import Network
 from antiphon.domains.tasks import Tasks
 from antiphon.home import default_folder
-from antiphon.model.places import DAY_MS
+from antiphon.model.places import DAY_MS, HOUR_MS
 from antiphon.query import dashboard
-from antiphon.query.dashboard import federation_dashboard
+from antiphon.query.dashboard import federation_dashboard, figures_of
 from antiphon.world.clock import ManualClock
+from tests.contracts.gauges import EVERYTHING, GAUGING, gauged, plainly
 
 NOW = 1_750_000_000_000
 
@@ -95,3 +98,23 @@ def test_what_makes_no_sense_or_is_too_much_is_refused(agents: list[Agent], monk
     monkeypatch.setattr(dashboard, "DASHBOARD_ROWS_MAX", 1)
     with pytest.raises(LimitExceeded, match="DASHBOARD_ROWS_MAX"):
         federation_dashboard(agents[0], as_of=NOW)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_figure_is_what_it_says(own_home: Path, seed: int) -> None:
+    """In the file; tests/contracts/test_dashboards.py says the same of servers and their views."""
+    with Agent.create("ada", home=own_home / "home", domains=[GAUGING]) as ada:
+        gauged(ada, Random(seed), NOW)
+        rows = list(ada.table("gauges").every(order="n"))
+        for dashboard in EVERYTHING:
+            for as_of in (NOW, NOW - HOUR_MS, NOW + 2 * DAY_MS):
+                wanted = {figure.name: plainly(figure, rows, as_of) for figure in dashboard.figures}
+                assert figures_of(dashboard, ada, as_of=as_of) == wanted, dashboard.name
+
+
+def test_rows_that_several_figures_count_are_read_once(agents: list[Agent], monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    counted = dashboard._counted
+    monkeypatch.setattr(dashboard, "_counted", lambda table, rows: read.append(table) or counted(table, rows))
+    federation_dashboard(agents[0], as_of=NOW)
+    assert sorted(read) == ["agents", "consciousness_timeline", "opportunities", "tasks"]

@@ -24,18 +24,13 @@ from antiphon.model.event import NEW, Draft, Event, Ref, Role, Scope, State, enc
 from antiphon.region import Region
 from antiphon.replica import enrol
 from antiphon.replica.commit import Batch
-from tests.simulation.views_world import Cast, World, cast
+from tests.simulation.views_world import Cast, World
 from tests.unit.views.every_rule import domain
 
 HOLD = limits.ERASURE_HOLD_MS
 UNLOCK = Unlock(key=bytes(32))
 NEEDLE = "Quetzalcoatlus over Xochimilco"
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture

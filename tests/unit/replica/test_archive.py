@@ -17,7 +17,7 @@ from antiphon.identity.statements import log_id_of
 from antiphon.log import kinds
 from antiphon.log.block import pack_run, unpack_run
 from antiphon.log.ingest import Home, Part
-from antiphon.log.read import LoadedBlock, hashes_of
+from antiphon.log.loaded import LoadedBlock, hashes_of
 from antiphon.log.rewrite import erase
 from antiphon.log.seeds import Seeds
 from antiphon.log.store import LogHead

@@ -1,7 +1,6 @@
 """Homes: who decides, at once or later, once each, and what becomes of it when a home moves, is lost or cloned."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -10,7 +9,7 @@ import msgspec
 import pytest
 
 from antiphon import Agent, Conflict, Domain, InvalidInput, Kind, NotFound, Rejected, Unavailable
-from antiphon.domains.tasks import TASKS, TASKS_TABLE, Tasks
+from antiphon.domains.tasks import TASKS, Tasks
 from antiphon.domains.wisdom import INSIGHTS, Wisdom
 from antiphon.log import kinds
 from antiphon.log.store import LogRole
@@ -20,38 +19,12 @@ from antiphon.replica import decide
 from antiphon.replica.commit import Batch
 from antiphon.replica.core import Replica
 from antiphon.replica.decide import Decided, Requested, answer_requests
-from antiphon.replica.homes import hear_homes, move_home, take_in, take_in_all
+from antiphon.replica.homes import hear_homes, move_home, take_in
 from antiphon.views.commands import draft_of
 from antiphon.views.domain import Registry
 from antiphon.views.store import OF_ASKED
 from antiphon.world.clock import ManualClock
-
-
-class Fleet:
-    """Agents in files of their own; Ada's log is the home. `ada` and `bob` have one principal, `cyd` another."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock()
-        self.folder = folder
-        self.ada, self.bob = (self._agent(name, "one") for name in ("ada", "bob"))
-        self.cyd = self._agent("cyd", "two")
-
-    def _agent(self, name: str, home: str) -> Agent:
-        return Agent.create(name, home=self.folder / home, clock=self.clock)
-
-    def sync(self, *agents: Agent) -> None:
-        """Everybody gets everything from everybody."""
-        files = agents or (self.ada, self.bob, self.cyd)
-        for source in files:
-            for target in files:
-                if source is not target:
-                    take_in_all(source.replica, target.replica)
-
-
-def row(agent: Agent, task: str | None) -> dict[str, Any]:
-    found = agent.replica.tables.row(TASKS_TABLE, parse_entity(task or ""))
-    assert found is not None
-    return found.values
+from tests.unit.replica.boards import Fleet, principal_of, row
 
 
 def said(agent: Agent, *wanted: str) -> list[Event]:
@@ -61,14 +34,6 @@ def said(agent: Agent, *wanted: str) -> list[Event]:
 def lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a file record whatever it likes: its code does not judge what it writes."""
     monkeypatch.setattr(replica.views, "apply", lambda *args, **how: set())
-
-
-@pytest.fixture
-def fleet(own_home: Path) -> Iterator[Fleet]:
-    made = Fleet(own_home)
-    yield made
-    for agent in (made.ada, made.bob, made.cyd):
-        agent.close()
 
 
 def test_a_home_in_the_same_file_decides_in_the_same_commit(fleet: Fleet) -> None:
@@ -299,12 +264,6 @@ def test_a_request_forgotten_before_its_answer_is_not_answered(fleet: Fleet) -> 
 
 
 # -- homes that move -------------------------------------------------------------------------------------------------
-
-
-def principal_of(agent: Agent) -> tuple[Any, bytes]:
-    replica = agent._principal()
-    assert replica is not None
-    return replica, agent.record_of_agent.principal_log
 
 
 def test_a_home_moves_and_takes_its_later_decisions_back(fleet: Fleet) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from antiphon.model.event import Draft, Event, Ref, Role, Scope, State, encode_b
 from antiphon.model.text import event_text
 from antiphon.model.times import iso
 from antiphon.ops.doctor import State as Outcome
-from antiphon.ops.doctor import check_feed, check_held
-from antiphon.ops.refold import check_views
+from antiphon.ops.doctor import check_held
 from antiphon.replica import enrol
 from antiphon.replica.archive import adopt_archive, verify_archive, write_archive, write_json_lines
 from antiphon.replica.commit import Batch
@@ -27,27 +25,11 @@ from antiphon.replica.hear import hear, receive
 from antiphon.replica.states import held_erasures
 from antiphon.views.domain import Registry
 from antiphon.views.store import of_person, of_source
-from tests.simulation.views_world import NEW, Cast, World, cast, held, opened
+from tests.simulation.views_world import NEW, Cast, World, held, opened, sound, things
 from tests.unit.views.every_rule import domain
 
 HOLD = limits.ERASURE_HOLD_MS
 KEY = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
-
-
-def things(replica: Replica) -> list[str]:
-    return sorted(row["name"] for row, _ in held(replica)["things"].values())
 
 
 def stored(replica: Replica, event: Event) -> bool:
@@ -61,15 +43,6 @@ def erase(world: World, event: Event) -> None:
     author = world.cast.logs.index(event.log)
     body = kinds.erased([event.seq], "asked")[0].body
     world.write(author, kinds.ERASED, body, entity=None)
-
-
-def sound(replica: Replica) -> None:
-    found = check_views(
-        replica.registry, replica.tables, replica.mentions, replica.reader, replica.folded_heads(), replica.views,
-        domains=replica.views.live,
-    )  # fmt: skip
-    assert [finding for finding in found if finding.state != Outcome.OK] == []
-    assert check_feed(replica.file, replica.fed_events(), lambda: None).state == Outcome.OK
 
 
 def told(world: World) -> tuple[Event, Event]:

@@ -16,7 +16,7 @@ from antiphon.model.text import parse_entity
 from antiphon.replica.feed import PAUSE_MS_MAX, PAUSE_MS_MIN, Feed, Tail, Watch
 from antiphon.replica.follow import Follower
 from antiphon.views.domain import AssertRow, Domain, Kind
-from antiphon.views.feed import Change, epoch_of
+from antiphon.views.feed import Change, Marks, epoch_of
 from antiphon.world.clock import ManualClock
 from tests.unit.views.notes import NOTES_DOMAIN, Written
 
@@ -51,11 +51,11 @@ class Broken(MemoryTables):
     error: Exception | None = None
     batches = 0
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
         self.batches += 1
         if self.error is not None:
             raise self.error
-        super().apply(epoch, changes)
+        super().apply(epoch, changes, marks=marks)
 
 
 def texts(engine: MemoryTables, agent: Agent) -> list[str]:
@@ -82,7 +82,7 @@ def test_it_reads_the_tables_again_where_the_engine_is_not_what_it_left(agent: A
     if why == "an empty engine":
         engine = MemoryTables()
     elif why == "another feeder since":
-        assert engine.fence(engine.epoch(), 9)
+        assert engine.fence(engine.kept().epoch, 9)
     elif why == "a copy of the file":
         with agent.replica.file.transaction():
             agent.replica.file.put("incarnation", b"another")
@@ -106,10 +106,10 @@ def test_a_refold_leads_to_a_new_reading_under_a_new_epoch(agent: Agent) -> None
     agent.remember("one")
     follower = agent.follow(engine, name="rows", tables=["memories"])
     follower.run()
-    before = engine.epoch()
+    before = engine.kept().epoch
     agent.replica.refold("memory")
     assert follower.run() == 1
-    assert engine.epoch() == before + 1
+    assert engine.kept().epoch == before + 1
     table = agent.replica.registry.table("memories")
     assert {epoch_of(change.version) for change in engine.rows(table, after=None, limit=9)} == {before + 1}
 
@@ -150,13 +150,13 @@ def test_a_laggard_past_the_limit_reads_the_tables_again(agent: Agent) -> None:
     follower = agent.follow(engine, name="rows", tables=["memories"])
     agent.remember("0")
     follower.run()
-    before = engine.epoch()
+    before = engine.kept().epoch
     for at in range(5):
         agent.remember(str(at))
     with agent.replica.file.transaction():  # as a commit does past OUTBOX_COMMITS_MAX
         agent.replica.file.writer.execute("DELETE FROM outbox WHERE version < (SELECT max(version) - 2 FROM outbox)")
     assert follower.run() == 6
-    assert engine.epoch() == before + 1
+    assert engine.kept().epoch == before + 1
 
 
 def test_a_large_commit_is_delivered_in_parts(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,10 +224,10 @@ def test_run_gives_up_on_an_engine_that_stays_away(agent: Agent, monkeypatch: py
 
 def test_what_an_engine_refuses_is_kept_by_key_and_holds_nothing_else_up(agent: Agent) -> None:
     class Picky(MemoryTables):
-        def apply(self, epoch: int, changes: Sequence[Change]) -> None:
+        def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
             if any(change.row and "bad" in change.row["content"] for change in changes):
                 raise Rejected("content breaks a rule of the engine")
-            super().apply(epoch, changes)
+            super().apply(epoch, changes, marks=marks)
 
     engine = Picky()
     made = [agent.remember(f"{'bad' if at == 5 else 'good'} {at}") for at in range(9)]

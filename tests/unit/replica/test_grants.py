@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,7 @@ from antiphon.model.event import NEW, Draft, Event, encode_body
 from antiphon.replica import granting
 from antiphon.replica.commit import Batch
 from antiphon.views.store import of_cause
-from tests.simulation.views_world import Cast, World, cast, check, held, refused
-from tests.unit.views.every_rule import domain
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
+from tests.simulation.views_world import World, check, held, refused
 
 
 def alarm(world: World, who: int, about: int, *grants: Event, level: int = 3, **odd: Any) -> Event:

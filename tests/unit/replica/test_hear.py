@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,24 +19,8 @@ from antiphon.replica import enrol
 from antiphon.replica.core import Replica
 from antiphon.replica.hear import hear, receive
 from antiphon.views.domain import Registry, Write
-from tests.simulation.views_world import NEW, Cast, World, cast, check, deliver, held, refused
+from tests.simulation.views_world import NEW, Cast, World, check, deliver, held, refused, things
 from tests.unit.views.every_rule import domain
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
-
-
-def things(replica: Replica) -> list[str]:
-    return sorted(row["name"] for row, _ in held(replica)["things"].values())
 
 
 def test_nothing_is_folded_before_its_principal_has_certified_it(world: World) -> None:

@@ -19,7 +19,7 @@ from antiphon.replica.core import Replica
 from antiphon.replica.hear import hear
 from antiphon.views.domain import AssertRow, Domain, Kind, Op, Write, write
 from antiphon.world.clock import ManualClock
-from tests.simulation.views_world import Cast, World, cast, check, held, opened, refused
+from tests.simulation.views_world import Cast, World, check, held, opened, refused
 from tests.unit.views.every_rule import domain
 
 WORDS = Table(
@@ -47,18 +47,6 @@ SPEECH = Domain(
     tables=(WORDS,),
     folds={"speech.given": (_each,), "word.said": (AssertRow(WORDS, word="word"),)},
 )
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Homes by hand: who may hold one, also where it merges; moves in circles; listing, answering, refusing, moving."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,7 @@ from antiphon.replica.commit import Batch
 from antiphon.replica.decide import Decided, answer_requests
 from antiphon.replica.enrol import certify
 from antiphon.replica.homes import hear_homes, take_in_all
-from tests.unit.replica.test_decide import Fleet, principal_of, row
-
-
-@pytest.fixture
-def fleet(own_home: Path) -> Iterator[Fleet]:
-    made = Fleet(own_home)
-    yield made
-    for agent in (made.ada, made.bob, made.cyd):
-        agent.close()
-
+from tests.unit.replica.boards import Fleet, principal_of, row
 
 # -- who may hold a home, also where it merges -----------------------------------------------------------------------
 

@@ -23,14 +23,9 @@ from antiphon.replica.commit import Batch
 from antiphon.replica.decide import answer_requests
 from antiphon.replica.hear import hear
 from antiphon.world.clock import ManualClock
-from tests.simulation.views_world import NEW, Cast, World, cast, held, opened, refused
+from tests.simulation.views_world import NEW, Cast, World, held, opened, refused
 
 MOST = (1 << 63) - 1
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture

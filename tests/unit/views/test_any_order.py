@@ -16,21 +16,9 @@ from antiphon.replica.commit import Batch
 from antiphon.views.domain import Op, Write
 from antiphon.views.grants import Grant
 from antiphon.views.merge import Placed, merge
-from tests.simulation.views_world import Cast, World, cast, check, held, opened
+from tests.simulation.views_world import Cast, World, check, held, opened
 from tests.unit.views.every_rule import TABLES, Known, Say, domain, row_of
 from tests.unit.views.every_rule import World as Given
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
 
 
 def together(world: World, author: int, *said: tuple[str, Any, bytes | None]) -> list[Event]:

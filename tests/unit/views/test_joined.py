@@ -43,6 +43,17 @@ def test_so_have_nodes_caches_and_changelogs(mine: dict[str, Any], what: str) ->
         registry(Table("agents_too", "id", COLUMNS, places=Places(**mine)), other(**mine))
 
 
+def test_no_key_is_of_two_patterns() -> None:
+    """`agents:red:set` would be filled by two patterns, of one table or of two."""
+    fixed = Cache("agents:red:set", ("id",), shape="set", where=("name", "red"))
+    by_name = Cache("agents:{name}:set", ("id",), shape="set")
+    for mine, theirs in (((by_name,), (fixed,)), ((fixed, by_name), ())):
+        with pytest.raises(InvalidInput, match=r"'agents:.* has keys that '.*' fills by 'agents:.* too"):
+            registry(Table("agents_too", "id", COLUMNS, places=Places(caches=mine)), other(caches=theirs))
+    other_end = msgspec.structs.replace(by_name, pattern="agents:{name}:list")
+    assert registry(Table("agents_too", "id", COLUMNS, places=Places(caches=(fixed, other_end))), other())
+
+
 def test_an_edge_ends_at_nodes_that_are_there() -> None:
     with pytest.raises(InvalidInput, match="its edge 'KNOWS' ends at 'Thing', and no table's rows are such nodes"):
         registry(AGENTS, other(edges=(msgspec.structs.replace(KNOWS, target_label="Thing"),)))

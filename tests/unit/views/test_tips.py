@@ -22,16 +22,11 @@ from antiphon.views.domain import Op, Write
 from antiphon.views.merge import Placed, Tip, merge, merge_on
 from antiphon.views.tips import TIP_BYTES_MAX, TIP_EVENTS_MIN, packed, unpacked
 from antiphon.world.clock import ManualClock
-from tests.simulation.views_world import Cast, World, cast, check, held, opened
+from tests.simulation.views_world import Cast, World, check, held, opened
 from tests.unit.views.every_rule import BALLOTS, BOARDS, JOBS, THINGS, domain
 
 MANY = 3 * TIP_EVENTS_MIN
 BOARD = {"name": "amber", "title": "first", "owner": None}
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    return cast(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture
@@ -41,13 +36,6 @@ def replica(people: Cast) -> Iterator[Replica]:
     yield made
     made.close()
     made.file.path.unlink()
-
-
-@pytest.fixture
-def world(people: Cast) -> Iterator[World]:
-    made = World(people, domain)
-    yield made
-    made.close()
 
 
 def write(replica: Replica, log: bytes, kind: str, body: dict[str, Any], entity: bytes | None = None) -> bytes | None:

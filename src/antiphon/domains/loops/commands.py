@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from antiphon.domains.audience import EVERYBODY, of_agent, of_circle, of_row
 from antiphon.domains.loops import bodies, names
 from antiphon.domains.loops.decide import FORK_DEPTH_MAX
 from antiphon.domains.loops.guilding import Guilding, decimal, words
+from antiphon.domains.loops.hiding import tokenized
 from antiphon.model.errors import InvalidInput, NotFound
-from antiphon.model.event import Scope
 from antiphon.model.text import parse_entity, parse_id
 from antiphon.model.times import Time
 from antiphon.views.commands import Answer, Receipt
@@ -31,11 +32,12 @@ class Loops(Guilding):
 
     def register_user(
         self, username: str, email: str, *, tier: str = bodies.TIER, emotional_credits: int = bodies.CREDITS,
-        agents: Sequence[str] = (), circle: bytes | None = None,
+        agents: Sequence[str] = (), circle: bytes | None = None, public: bool = False,
     ) -> Receipt:  # fmt: skip
         """A new user, kept by this agent: its log decides about names and credits. Conflict where one is taken.
 
-        The event is about that person: `forget(person=username)` erases it. With `circle` it is for that circle alone.
+        The event is about that person: `forget(person=username)` erases it. It is for this agent alone; with `circle`
+        for that circle, with `public` for whoever has the log. What is said of the user afterwards is for nobody else.
         """
         words("users.username", username)
         _check_email(email)
@@ -45,8 +47,10 @@ class Loops(Guilding):
             "username": username, "email": email, "subscription_tier": words("users.subscription_tier", tier),
             "emotional_credits": emotional_credits, "agents": [parse_id(one) for one in agents],
         }  # fmt: skip
-        scope = Scope.PUBLIC if circle is None else Scope.CIRCLE
-        return self._recorder.record(names.USER_REGISTERED, said, about=[username], scope=scope, circle=circle)
+        if public and circle is not None:
+            raise InvalidInput("users: a user is for a circle, or public: choose one")
+        whose = EVERYBODY if public else of_agent(self.me) if circle is None else of_circle(circle)
+        return self._recorder.record(names.USER_REGISTERED, said, about=[username], **whose.how)
 
     def change_user(self, user: str, *, agents: Sequence[str] | None = None, **changes: Any) -> Receipt:
         """New values (username, email, subscription_tier, agents) for a user that this agent keeps."""
@@ -58,12 +62,12 @@ class Loops(Guilding):
         if not changes:
             raise InvalidInput("users: nothing to change: name a column and its new value")
         about = sorted({row["username"], str(changes.get("username", row["username"]))})
-        return self._recorder.record(names.USER_CHANGED, changes, entity=user, about=about, scope=Scope.PUBLIC)
+        return self._recorder.record(names.USER_CHANGED, changes, entity=user, about=about, **of_row(row).how)
 
     def retire_user(self, user: str) -> Receipt:
         """Takes a user that this agent keeps off the list; what was recorded of them stays until it is forgotten."""
         row = self._own(names.USERS, "created_by", user)
-        return self._recorder.record(names.USER_RETIRED, {}, entity=user, about=[row["username"]], scope=Scope.PUBLIC)
+        return self._recorder.record(names.USER_RETIRED, {}, entity=user, about=[row["username"]], **of_row(row).how)
 
     def credit(self, user: str, amount: int, *, reason: str | None = None) -> Answer:
         """Adds to a user's credits: for the agent that keeps the user."""
@@ -72,7 +76,8 @@ class Loops(Guilding):
     def spend(self, user: str, amount: int, *, reason: str | None = None, home: str | None = None) -> Answer:
         """Takes from a user's credits, never below none: for the user's agents too.
 
-        They may not see the user's row, so they name its `home`, the log of the agent that keeps the user.
+        They may not see the user's row, so they name its `home`, the log of the agent that keeps the user. What they
+        ask is public: ids, the amount and the reason.
         """
         said = {"amount": _amount(amount), "reason": reason}
         if home is None:
@@ -88,26 +93,35 @@ class Loops(Guilding):
     ) -> Receipt:  # fmt: skip
         """A prompt that may become a loop; with `fork_of`, a fork of that one, or (Conflict) nothing at all.
 
-        The names of people in `hide` stand in the text as `[person 1]` and so on, and the event is about them. Without
-        a text the whisper is anonymous. `home` is the log that decides, as text: this agent's own when not given.
+        The names of people in `hide` stand in the text as `[person 1]` and so on, however they are spelled there, and
+        the event is about them; one that is not in the text is refused. Without a text (None) the whisper is anonymous.
+        `home` is the log that decides, as text: this agent's own when not given.
         """
         named = None if home is None else parse_id(home)
         said = {
-            "whisper_origin": None if text is None else tokenized(words("loops.whisper_origin", text), hide),
+            "whisper_origin": self._hidden(text, hide),
             "creator_id": None if creator is None else parse_entity(creator), "emotional_tone": tone,
             "consciousness_state": consciousness, "home": named,
             "mythology_id": self._key("mythologies", mythology, column="loops.mythology_id"),
         }  # fmt: skip
         if fork_of is None:
-            return self._public(names.WHISPERED, said, about=hide)
+            return self._shared(names.WHISPERED, said, about=hide)
         parent = self._there(names.LOOPS, fork_of, column="loops.fork_parent")["loop_id"]
         with self._recorder.together():
-            made = self._public(names.WHISPERED, said, about=hide)
+            made = self._shared(names.WHISPERED, said, about=hide)
             assert made.entity is not None  # it is a new thing
             self._recorder.request(
-                names.FORK, {"parent": parent}, home=named or self._recorder.log_id, entity=made.entity
+                names.FORK, {"parent": parent}, home=named or self._recorder.log_id, entity=made.entity, **self._for.how
             )
         return made
+
+    @staticmethod
+    def _hidden(text: str | None, hide: Sequence[str]) -> str | None:
+        if text is not None:
+            return tokenized(words("loops.whisper_origin", text), hide)
+        if hide:
+            raise InvalidInput("hide: an anonymous whisper has no text that a name could be hidden in")
+        return None
 
     def feel(self, loop: str, **state: Any) -> Receipt:
         """How a loop of the agent's own is now: emotional_tone, consciousness_state, mythology_id (an id as text)."""
@@ -116,7 +130,7 @@ class Loops(Guilding):
             raise InvalidInput("loops: nothing to change: name emotional_tone, consciousness_state or mythology_id")
         if isinstance(state.get("mythology_id"), str):
             state["mythology_id"] = self._key("mythologies", state["mythology_id"], column="loops.mythology_id")
-        return self._public(names.FELT, state, entity=loop)
+        return self._shared(names.FELT, state, entity=loop)
 
     def begin(self, loop: str) -> Answer:
         """A whisper of the agent's own becomes a loop."""
@@ -141,7 +155,7 @@ class Loops(Guilding):
             "loop": key, "event_type": words("loop_events.event_type", event_type),
             "tone": words("loop_events.tone", tone), "content": content,
         }  # fmt: skip
-        return self._public(names.NOTED, said, occurred=occurred)
+        return self._shared(names.NOTED, said, occurred=occurred)
 
     def forecast(
         self, loop: str, forecast: dict[str, Any], *, horizon: int | None = None,
@@ -151,7 +165,7 @@ class Loops(Guilding):
         key = self._there(names.LOOPS, loop, column="loop_forecasts.loop_id")["loop_id"]
         share = None if confidence is None else decimal("loop_forecasts.confidence", confidence, most=1)
         said = {"loop": key, "forecast": forecast, "horizon": horizon, "confidence": share}
-        return self._public(names.FORECAST, said)
+        return self._shared(names.FORECAST, said)
 
     def lineage(self, loop: str) -> list[Mapping[str, Any]]:
         """A loop and those that it was forked from, itself first, as far as they are here."""
@@ -184,7 +198,7 @@ class Loops(Guilding):
             "loop": self._there(names.LOOPS, loop, column="blessings.loop_id")["loop_id"],
             "blessing_type": blessing_type, "consensus_score": score, "metadata": metadata,
         }  # fmt: skip
-        return self._public(names.GRANTED, said)
+        return self._shared(names.GRANTED, said)
 
     def unbless(self, loop: str) -> list[Receipt]:
         """Takes every blessing of the agent's own of a loop back. Raises NotFound when there is none."""
@@ -194,7 +208,7 @@ class Loops(Guilding):
         if not mine:
             raise NotFound(f"blessings: this agent has not blessed {loop}")
         with self._recorder.together():
-            return [self._public(names.WITHDRAWN, {"loop": key, "id": row["id"]}) for row in mine]
+            return [self._shared(names.WITHDRAWN, {"loop": key, "id": row["id"]}) for row in mine]
 
     # -- prophecies --------------------------------------------------------------------------------------------------
 
@@ -210,7 +224,7 @@ class Loops(Guilding):
             "related_loops": self._keys(names.LOOPS, loops, column="prophecies.related_loops"),
             "home": None if home is None else parse_id(home),
         }  # fmt: skip
-        return self._public(names.PROPHESIED, said, about=hide)
+        return self._shared(names.PROPHESIED, said, about=hide)
 
     def judge(
         self, prophecy: str, *, fulfilled: bool, evidence: str | None = None, reason: str | None = None
@@ -235,17 +249,6 @@ class Loops(Guilding):
         """The loops that this agent has rated critical, as ids."""
         rows = self._recorder.table("drift_ratings").select(level="critical", order="as_of", limit=limit)
         return [row["entity_id"] for row in rows if row["rated_by"] == self.me]
-
-
-def tokenized(text: str, hide: Sequence[str]) -> str:
-    """The text with `[person N]` in place of the N-th of these names, in any case, where it stands as a word."""
-    if isinstance(hide, str):
-        raise InvalidInput("hide is a list of names, not one: put it into brackets")
-    for number, name in enumerate(hide, 1):
-        text = re.sub(
-            rf"(?<!\w){re.escape(words('hide', name))}(?!\w)", f"[person {number}]", text, flags=re.IGNORECASE
-        )
-    return text
 
 
 def _amount(amount: object) -> int:

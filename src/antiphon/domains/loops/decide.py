@@ -8,11 +8,11 @@ a run     queued ── take ──▶ running ── finish, fail ──▶ don
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import wraps
 from typing import Any, Final
 
+from antiphon.domains.deciders import Refused, decider
 from antiphon.domains.loops import bodies, names
 from antiphon.domains.loops.runtime import GUILD_VOTES
 from antiphon.model import limits
@@ -28,63 +28,46 @@ MILLION: Final = 1_000_000
 Row = Mapping[str, Any]
 
 
-class _No(Exception):
-    """Why a request is refused."""
-
-
-def _decider(function: Callable[[Rows, Event, Any], Decision]) -> Decider:
-    """The function, with what it raises as the refusal."""
-
-    @wraps(function)
-    def decide(rows: Rows, event: Event, body: Any) -> Decision:
-        try:
-            return function(rows, event, body)
-        except _No as why:
-            return Decision(refused=str(why))
-
-    return decide
-
-
 def _row(rows: Rows, table: str, event: Event, body: Any) -> Row:
-    """The row that a request is about. Raises _No when it is not there, or decided elsewhere."""
+    """The row that a request is about. Raises Refused when it is not there, or decided elsewhere."""
     row = None if event.entity is None else rows.row(table, event.entity)
     if row is None:
         said = "nothing" if event.entity is None else entity_text(event.entity)
-        raise _No(f"{event.kind}: there is no {said} in {table} here")
+        raise Refused(f"{event.kind}: there is no {said} in {table} here")
     if row["home"] != body.home:
-        raise _No(f"{event.kind}: {entity_text(event.entity or b'')} in {table} names another home")
+        raise Refused(f"{event.kind}: {entity_text(event.entity or b'')} in {table} names another home")
     return row
 
 
 def _only(row: Row, who: str, event: Event, words: str) -> None:
     if row[who] != event.author:
-        raise _No(f"{event.kind}: that is for {words} alone to ask")
+        raise Refused(f"{event.kind}: that is for {words} alone to ask")
 
 
 # -- users ---------------------------------------------------------------------------------------------------------
 
 
-@_decider
+@decider()
 def credit(rows: Rows, event: Event, body: bodies.Amount) -> Decision:
     """More credits, by the agent that keeps the user."""
     user = _row(rows, names.USERS, event, body)
     _only(user, "created_by", event, "the agent that keeps the user")
     balance = user["emotional_credits"] + body.amount
     if balance > CREDITS_MAX:
-        raise _No(f"users.emotional_credits: {balance:,} is more than CREDITS_MAX ({CREDITS_MAX:,})")
+        raise Refused(f"users.emotional_credits: {balance:,} is more than CREDITS_MAX ({CREDITS_MAX:,})")
     said = bodies.Balanced(balance, body.amount, body.reason)
     return Decision(names.BALANCED, said, derived=body.reason is not None)
 
 
-@_decider
+@decider()
 def spend(rows: Rows, event: Event, body: bodies.Amount) -> Decision:
     """Fewer credits, never below none: by the agent that keeps the user, or one that acts for the user."""
     user = _row(rows, names.USERS, event, body)
     if event.author not in (user["created_by"], *(user["agents"] or ())):
-        raise _No("user.spend: that is for the user's own agents to ask, or for the agent that keeps the user")
+        raise Refused("user.spend: that is for the user's own agents to ask, or for the agent that keeps the user")
     balance = user["emotional_credits"] - body.amount
     if balance < 0:
-        raise _No(
+        raise Refused(
             f"users.emotional_credits: {body.amount:,} are asked for, and the user has {user['emotional_credits']:,}"
         )
     said = bodies.Balanced(balance, -body.amount, body.reason)
@@ -94,75 +77,79 @@ def spend(rows: Rows, event: Event, body: bodies.Amount) -> Decision:
 # -- loops ---------------------------------------------------------------------------------------------------------
 
 
-@_decider
+@decider()
 def fork(rows: Rows, event: Event, body: bodies.Fork) -> Decision:
     """A whisper becomes a fork once, of what is a loop: so no line leads back to itself, and no depth changes."""
     loop = _row(rows, names.LOOPS, event, body)
     _only(loop, "created_by", event, "the agent that whispered it")
     if loop["state"] != "whisper" or loop["fork_parent"] is not None:
-        raise _No(f"loop.fork: {entity_text(loop['loop_id'])} has begun, or is a fork already: whisper another one")
+        raise Refused(f"loop.fork: {entity_text(loop['loop_id'])} has begun, or is a fork already: whisper another one")
     parent = rows.row(names.LOOPS, body.parent)
     if parent is None:
-        raise _No(f"loops.fork_parent: there is no loop {entity_text(body.parent)} here")
+        raise Refused(f"loops.fork_parent: there is no loop {entity_text(body.parent)} here")
     if parent["state"] == "whisper":
-        raise _No(
+        raise Refused(
             f"loops.fork_parent: {entity_text(body.parent)} is a whisper still: only what has begun can be forked"
         )
     depth = parent["fork_depth"] + 1
     if depth > FORK_DEPTH_MAX:
-        raise _No(f"loops.fork_depth: {depth:,} is more than FORK_DEPTH_MAX ({FORK_DEPTH_MAX:,}): begin a line anew")
+        raise Refused(
+            f"loops.fork_depth: {depth:,} is more than FORK_DEPTH_MAX ({FORK_DEPTH_MAX:,}): begin a line anew"
+        )
     return Decision(names.FORKED, bodies.Forked(body.parent, depth))
 
 
-@_decider
+@decider()
 def begin(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """A whisper becomes a loop."""
     loop = _row(rows, names.LOOPS, event, body)
     _only(loop, "created_by", event, "the agent that whispered it")
     if loop["state"] != "whisper":
-        raise _No(f"loop.begin: {entity_text(loop['loop_id'])} is in the state {loop['state']}: only a whisper begins")
+        raise Refused(
+            f"loop.begin: {entity_text(loop['loop_id'])} is in the state {loop['state']}: only a whisper begins"
+        )
     return Decision(names.CREATED, bodies.Nothing())
 
 
-@_decider
+@decider()
 def archive(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """It is over."""
     loop = _row(rows, names.LOOPS, event, body)
     _only(loop, "created_by", event, "the agent that whispered it")
     if loop["state"] == "archive":
-        raise _No(f"loop.archive: {entity_text(loop['loop_id'])} is in the archive already")
+        raise Refused(f"loop.archive: {entity_text(loop['loop_id'])} is in the archive already")
     return Decision(names.ARCHIVED, bodies.Nothing())
 
 
-@_decider
+@decider()
 def bless(rows: Rows, event: Event, body: bodies.Bless) -> Decision:
     """A loop is blessed by what a guild has decided about it; the guild's own home must have said so."""
     loop = _row(rows, names.LOOPS, event, body)
     if loop["blessed"]:
-        raise _No(f"loop.bless: {entity_text(loop['loop_id'])} is blessed already")
+        raise Refused(f"loop.bless: {entity_text(loop['loop_id'])} is blessed already")
     found = rows.row(names.CONSENSUS, body.consensus)
     if found is None or found["loop_id"] != loop["loop_id"]:
-        raise _No(f"loops.blessed_in: no guild was asked about this loop in {entity_text(body.consensus)}")
+        raise Refused(f"loops.blessed_in: no guild was asked about this loop in {entity_text(body.consensus)}")
     guild = None if found["guild_id"] is None else rows.row(names.GUILDS, found["guild_id"])
     if guild is None or guild["home"] != found["home"]:
-        raise _No(f"loops.blessed_in: {entity_text(body.consensus)} was not decided by its guild's home")
+        raise Refused(f"loops.blessed_in: {entity_text(body.consensus)} was not decided by its guild's home")
     if found["status"] != "passed":
-        raise _No(f"loops.blessed_in: {entity_text(body.consensus)} is {found['status']}, not passed")
+        raise Refused(f"loops.blessed_in: {entity_text(body.consensus)} is {found['status']}, not passed")
     return Decision(names.BLESSED, bodies.Blessed(body.consensus))
 
 
-@_decider
+@decider()
 def judge(rows: Rows, event: Event, body: bodies.Judge) -> Decision:
     """Its author, or whoever made a loop that it is about, says whether it came so; once said, that stays."""
     told = _row(rows, names.PROPHECIES, event, body)
     if told["fulfillment_status"] != "pending":
-        raise _No(f"prophecy.judge: {entity_text(told['id'])} was judged {told['fulfillment_status']} already")
+        raise Refused(f"prophecy.judge: {entity_text(told['id'])} was judged {told['fulfillment_status']} already")
     related = [rows.row(names.LOOPS, loop) for loop in told["related_loops"]]
     makers = {loop["created_by"] for loop in related if loop is not None}
     if event.author != told["author_agent"] and event.author not in makers:
-        raise _No("prophecy.judge: that is for its author, or for whoever made a loop that it is about")
+        raise Refused("prophecy.judge: that is for its author, or for whoever made a loop that it is about")
     if body.evidence is not None and body.evidence not in told["related_loops"]:
-        raise _No(f"prophecies.fulfilled_by: {entity_text(body.evidence)} is none of the loops that it is about")
+        raise Refused(f"prophecies.fulfilled_by: {entity_text(body.evidence)} is none of the loops that it is about")
     if not body.fulfilled:
         return Decision(names.JUDGED, bodies.Judged("failed"))
     return Decision(names.JUDGED, bodies.Judged("fulfilled", body.evidence, event.header.hlc >> 16))
@@ -171,30 +158,30 @@ def judge(rows: Rows, event: Event, body: bodies.Judge) -> Decision:
 # -- guilds --------------------------------------------------------------------------------------------------------
 
 
-@_decider
+@decider()
 def admit(rows: Rows, event: Event, body: bodies.Member) -> Decision:
     """Its founder takes agents in; in an open guild, each may come by itself."""
     guild = _row(rows, names.GUILDS, event, body)
     if event.author != guild["created_by"] and not (guild["is_open"] and body.agent == event.author):
-        raise _No("guild.admit: that is for the guild's founder; in an open guild, for whoever wants to be in it")
+        raise Refused("guild.admit: that is for the guild's founder; in an open guild, for whoever wants to be in it")
     members = sorted({*guild["members"], body.agent})
     if len(members) > limits.ITEMS_MAX:
-        raise _No(f"guilds.members: {len(members):,} is more than ITEMS_MAX ({limits.ITEMS_MAX:,})")
+        raise Refused(f"guilds.members: {len(members):,} is more than ITEMS_MAX ({limits.ITEMS_MAX:,})")
     return Decision(names.MEMBERED, bodies.Membered(members))
 
 
-@_decider
+@decider()
 def dismiss(rows: Rows, event: Event, body: bodies.Member) -> Decision:
     """An agent leaves, or the founder lets it go."""
     guild = _row(rows, names.GUILDS, event, body)
     if event.author not in (guild["created_by"], body.agent):
-        raise _No("guild.dismiss: that is for the guild's founder, or for the agent itself")
+        raise Refused("guild.dismiss: that is for the guild's founder, or for the agent itself")
     if body.agent not in guild["members"]:
-        raise _No("guild.dismiss: the agent is not in the guild")
+        raise Refused("guild.dismiss: the agent is not in the guild")
     return Decision(names.MEMBERED, bodies.Membered([one for one in guild["members"] if one != body.agent]))
 
 
-@_decider
+@decider()
 def close(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """What the members have voted, once enough of them have; too few by its end is a no.
 
@@ -203,16 +190,16 @@ def close(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     asked = _row(rows, names.CONSENSUS, event, body)
     guild = None if asked["guild_id"] is None else rows.row(names.GUILDS, asked["guild_id"])
     if guild is None or guild["home"] != body.home:
-        raise _No("guild.close: its guild is not decided by this home")
+        raise Refused("guild.close: its guild is not decided by this home")
     if asked["status"] != "open":
-        raise _No(f"guild.close: {entity_text(asked['id'])} is {asked['status']} already")
+        raise Refused(f"guild.close: {entity_text(asked['id'])} is {asked['status']} already")
     if event.author not in guild["members"] and event.author != guild["created_by"]:
-        raise _No("guild.close: that is for the guild's members to ask")
+        raise Refused("guild.close: that is for the guild's members to ask")
     keys = [key_of(GUILD_VOTES, {"consensus_id": asked["id"], "agent_id": one}) for one in guild["members"]]
     votes = [vote for vote in (rows.row(names.VOTES, key) for key in keys) if vote is not None]
     over = asked["closes_at"] is not None and event.header.hlc >> 16 >= asked["closes_at"]
     if len(votes) < guild["quorum"] and not over:
-        raise _No(f"guild.close: {len(votes)} of its members have voted, and it takes {guild['quorum']}")
+        raise Refused(f"guild.close: {len(votes)} of its members have voted, and it takes {guild['quorum']}")
     sides = [vote["vote"] for vote in votes if vote["vote"]]
     share = MILLION * sides.count(1) // len(sides) if sides else 0
     passed = len(votes) >= guild["quorum"] and share >= int(guild["threshold"] * MILLION) and share > 0
@@ -226,35 +213,35 @@ def close(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
 
 
 def _run(rows: Rows, event: Event, body: Any, state: str, who: tuple[str, ...]) -> Row:
-    """The run, where this request may move it on. Raises _No."""
+    """The run, where this request may move it on. Raises Refused."""
     run = _row(rows, names.QUEUE, event, body)
     if run["status"] != state:
-        raise _No(f"{event.kind}: the run {entity_text(run['id'])} is {run['status']}, not {state}")
+        raise Refused(f"{event.kind}: the run {entity_text(run['id'])} is {run['status']}, not {state}")
     if who and all(run[one] != event.author for one in who):
         words = {"worker": "the agent that runs it", "created_by": "the agent that queued it"}
-        raise _No(f"{event.kind}: that is for {' or '.join(words[one] for one in who)}")
+        raise Refused(f"{event.kind}: that is for {' or '.join(words[one] for one in who)}")
     return run
 
 
-@_decider
+@decider()
 def take(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """The first in the home's order has the run, once it is time."""
     run = _run(rows, event, body, "queued", ())
     now = event.header.hlc >> 16
     if run["not_before"] is not None and now < run["not_before"]:
-        raise _No(f"execution.take: the run {entity_text(run['id'])} is for later")
+        raise Refused(f"execution.take: the run {entity_text(run['id'])} is for later")
     said = bodies.Moved("running", worker=event.author, attempts=run["attempts"] + 1, started_at=now)
     return Decision(names.MOVED, said)
 
 
-@_decider
+@decider()
 def release(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """It is queued again."""
     _run(rows, event, body, "running", ("worker", "created_by"))
     return Decision(names.MOVED, bodies.Moved("queued", worker=None, started_at=None))
 
 
-@_decider
+@decider()
 def finish(rows: Rows, event: Event, body: bodies.Finish) -> Decision:
     """It is done."""
     _run(rows, event, body, "running", ("worker",))
@@ -262,7 +249,7 @@ def finish(rows: Rows, event: Event, body: bodies.Finish) -> Decision:
     return Decision(names.MOVED, said, derived=body.result is not None)
 
 
-@_decider
+@decider()
 def fail(rows: Rows, event: Event, body: bodies.Fail) -> Decision:
     """It has come to nothing."""
     _run(rows, event, body, "running", ("worker",))
@@ -270,7 +257,7 @@ def fail(rows: Rows, event: Event, body: bodies.Fail) -> Decision:
     return Decision(names.MOVED, said, derived=body.error is not None)
 
 
-@_decider
+@decider()
 def cancel(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """Nobody is to take it."""
     _run(rows, event, body, "queued", ("created_by",))

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from antiphon.domains import audience
 from antiphon.domains.loops import bodies, names, runtime, tables
 from antiphon.domains.loops.decide import DECIDERS
+from antiphon.domains.shapes import asserted, columns_of
 from antiphon.model.errors import InvalidInput
 from antiphon.model.event import Event
 from antiphon.model.table import Table
@@ -30,6 +32,8 @@ def _homed(table: Table, at: str, *fields: str) -> Fold:
             values["created_by"] = event.author
         if table is tables.PROPHECIES_TABLE:
             values["author_agent"] = event.author
+        if "audience" in table.by_name:
+            values |= audience.said_by(event)
         yield write(table, Op.ASSERT, values)
 
     return fold
@@ -77,7 +81,7 @@ def _queued(event: Event, body: bodies.Queued) -> Iterable[Write]:
 
 
 _OF_AUTHOR: Final = ("created_by", "author_agent", "formed_by")
-_OF_EVENT: Final = (*_OF_AUTHOR, "home")
+_OF_EVENT: Final = (*_OF_AUTHOR, "home", "audience", "circle")
 
 
 def _brought_columns(table: Table, body: bodies.Brought) -> dict[str, Any]:
@@ -96,6 +100,8 @@ def _brought(table: Table, at: str) -> Fold:
         values |= {name: event.author for name in _OF_AUTHOR if name in table.by_name}
         if table.home is not None:
             values["home"] = event.log
+        if "audience" in table.by_name:
+            values |= audience.said_by(event)
         yield write(table, Op.ASSERT, {**values, **_brought_columns(table, body)})
 
     return fold
@@ -109,11 +115,6 @@ def _followed(table: Table) -> Fold:
             yield Write(table.name, event.entity, Op.UPDATE, _brought_columns(table, body))
 
     return fold
-
-
-def _columns(table: Table, body: type, **others: str) -> dict[str, str]:
-    """The columns that a body has fields for, and some others."""
-    return {**{name: name for name in table.names if name in body.__annotations__}, **others}
 
 
 _BLESSING: Final = {"loop_id": "loop", "blessed_by": "@author"}
@@ -143,7 +144,7 @@ _FOLDS: Final[dict[str, tuple[type, tuple[Callable[..., Any], ...]]]] = {
     names.BALANCED: (bodies.Balanced, (_decides(tables.USERS_TABLE, emotional_credits="balance"),)),
     names.WHISPERED: (bodies.Whispered, (_homed(tables.LOOPS_TABLE, "created_at", "whisper_origin", "creator_id",
                                                 "emotional_tone", "consciousness_state", "mythology_id"),)),
-    names.FELT: (bodies.Felt, (UpdateRow(tables.LOOPS_TABLE, **_columns(tables.LOOPS_TABLE, bodies.Felt)),)),
+    names.FELT: (bodies.Felt, (UpdateRow(tables.LOOPS_TABLE, **columns_of(tables.LOOPS_TABLE, bodies.Felt)),)),
     names.FORKED: (bodies.Forked, (_decides(tables.LOOPS_TABLE, fork_parent="parent", fork_depth="depth"),)),
     names.CREATED: (bodies.Nothing, (_decides(tables.LOOPS_TABLE, "began_at", fixed={"state": "loop"}),)),
     names.ARCHIVED: (bodies.Nothing, (_decides(tables.LOOPS_TABLE, "archived_at", fixed={"state": "archive"}),)),
@@ -177,21 +178,16 @@ _FOLDS: Final[dict[str, tuple[type, tuple[Callable[..., Any], ...]]]] = {
                                                               agents="agents", metrics="metrics"),)),
     names.DISSOLVED: (bodies.Nothing, (_decides(runtime.CLUSTERS_TABLE, "dissolved_at",
                                                 fixed={"status": "dissolved"}),)),
-    names.TOLD: (bodies.Told, (AssertRow(tables.MYTHOLOGIES, **_columns(tables.MYTHOLOGIES, bodies.Told,
-                                                                        told_by="@author", created_at="@time")),)),
-    names.RETOLD: (bodies.Retold, (UpdateRow(tables.MYTHOLOGIES, **_columns(tables.MYTHOLOGIES, bodies.Retold)),)),
-    names.RATED: (bodies.Rated, (AssertRow(runtime.DRIFT_RATINGS, **_columns(runtime.DRIFT_RATINGS, bodies.Rated,
-                                                                             rated_by="@author")),)),
-    names.MEASURED: (bodies.Measured, (AssertRow(runtime.DRIFT_INDEX, **_columns(runtime.DRIFT_INDEX, bodies.Measured,
-                                                                                 measured_by="@author",
-                                                                                 volatility="index")),)),
+    names.TOLD: (bodies.Told, (asserted(tables.MYTHOLOGIES, bodies.Told, told_by="@author", created_at="@time"),)),
+    names.RETOLD: (bodies.Retold, (UpdateRow(tables.MYTHOLOGIES, **columns_of(tables.MYTHOLOGIES, bodies.Retold)),)),
+    names.RATED: (bodies.Rated, (asserted(runtime.DRIFT_RATINGS, bodies.Rated, rated_by="@author"),)),
+    names.MEASURED: (bodies.Measured, (asserted(runtime.DRIFT_INDEX, bodies.Measured, measured_by="@author",
+                                                volatility="index"),)),
     names.QUEUED: (bodies.Queued, (_queued,)),
     names.MOVED: (bodies.Moved, (_decides(runtime.EXECUTION_QUEUE, None, **_MOVED),)),
-    names.TRANSFORMED: (bodies.Transformed, (AssertRow(runtime.TRANSFORMATIONS,
-                                                       **_columns(runtime.TRANSFORMATIONS, bodies.Transformed,
-                                                                  transformed_by="@author", timestamp="@time")),)),
-    names.KEPT: (bodies.Kept, (AssertRow(runtime.INSTALLATION_RECORDS,
-                                         **_columns(runtime.INSTALLATION_RECORDS, bodies.Kept, taken_at="@time")),)),
+    names.TRANSFORMED: (bodies.Transformed, (asserted(runtime.TRANSFORMATIONS, bodies.Transformed,
+                                                      transformed_by="@author", timestamp="@time"),)),
+    names.KEPT: (bodies.Kept, (asserted(runtime.INSTALLATION_RECORDS, bodies.Kept, taken_at="@time"),)),
     **{kind: (body, ()) for kind, body in _REQUESTS.items()},
     **{brought: (bodies.Brought, (_brought(table, at),)) for (brought, _), (table, at) in _BRINGS.items()},
     **{followed: (bodies.Brought, (_followed(table),)) for (_, followed), (table, _at) in _BRINGS.items()},

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from antiphon.domains.audience import EVERYBODY, of_circle, of_row
 from antiphon.domains.loops import bodies, names
 from antiphon.domains.network import formulas
 from antiphon.model import limits, times
 from antiphon.model.errors import InvalidInput, LimitExceeded, NotFound
-from antiphon.model.event import Scope
 from antiphon.model.places import DAY_MS
 from antiphon.model.text import parse_entity, parse_id
 from antiphon.model.times import Time
@@ -29,18 +29,22 @@ CRITICAL: Final = 600_000
 
 
 class Guilding:
-    """What an agent does in guilds and clusters, with runs, and about drift. All are named by their ids as text."""
+    """What an agent does in guilds and clusters, with runs, and about drift. All are named by their ids as text.
 
-    def __init__(self, recorder: Recorder) -> None:
+    With a `circle` (16 bytes) all of it is for that circle, else for everybody.
+    """
+
+    def __init__(self, recorder: Recorder, *, circle: bytes | None = None) -> None:
         self._recorder = recorder
+        self._for = EVERYBODY if circle is None else of_circle(circle)
 
     @property
     def me(self) -> bytes:
         """The agent's id."""
         return parse_id(self._recorder.id)
 
-    def _public(self, kind: str, body: Any, **how: Any) -> Receipt:
-        return self._recorder.record(kind, body, scope=Scope.PUBLIC, **how)
+    def _shared(self, kind: str, body: Any, **how: Any) -> Receipt:
+        return self._recorder.record(kind, body, **self._for.how, **how)
 
     def _there(self, table: str, entity: str, *, column: str = "") -> Mapping[str, Any]:
         """A row. Raises NotFound: what is said of nothing would be lost."""
@@ -71,8 +75,9 @@ class Guilding:
         return found
 
     def _ask(self, kind: str, table: str, entity: str, **body: Any) -> Answer:
-        home = self._there(table, entity)["home"]
-        return self._recorder.request(kind, body, home=home, entity=entity)
+        row = self._there(table, entity)
+        whose = of_row(row) if "audience" in row else self._for
+        return self._recorder.request(kind, body, home=row["home"], entity=entity, **whose.how)
 
     # -- guilds --------------------------------------------------------------------------------------------------
 
@@ -91,7 +96,7 @@ class Guilding:
             "name": words("guilds.name", name), "quorum": quorum, "threshold": share, "is_open": is_open,
             "members": [parse_id(one) for one in members],
         }  # fmt: skip
-        return self._public(names.FOUNDED, said)
+        return self._shared(names.FOUNDED, said)
 
     def join(self, guild: str) -> Answer:
         """Asks an open guild to take the agent in."""
@@ -113,7 +118,7 @@ class Guilding:
             "loop": self._key(names.LOOPS, loop, column="guild_consensus.loop_id"),
             "closes_at": None if closes is None else times.to_ms(closes),
         }  # fmt: skip
-        return self._public(names.ASKED, said)
+        return self._shared(names.ASKED, said)
 
     def vote(self, consensus: str, vote: int = 1, *, reason: str | None = None) -> Receipt:
         """For (1), against (-1), or neither (0); a second vote takes the place of the first."""
@@ -122,14 +127,14 @@ class Guilding:
         row = self._there(names.CONSENSUS, consensus, column="guild_votes.consensus_id")
         if row["status"] != "open":
             raise InvalidInput(f"guild_votes: {consensus} is {row['status']} already: nothing more is counted")
-        return self._public(names.VOTED, {"consensus": row["id"], "vote": vote, "reason": reason})
+        return self._shared(names.VOTED, {"consensus": row["id"], "vote": vote, "reason": reason})
 
     def unvote(self, consensus: str) -> Receipt:
         """Takes the agent's vote back. Raises NotFound when it has none."""
         key = parse_entity(consensus)
         if self._recorder.table(names.VOTES).get(key, self.me) is None:
             raise NotFound(f"guild_votes: this agent has no vote on {consensus}")
-        return self._public(names.UNVOTED, {"consensus": key})
+        return self._shared(names.UNVOTED, {"consensus": key})
 
     def close(self, consensus: str) -> Answer:
         """Asks the guild's home to count: Conflict while too few members have voted and its end has not come."""
@@ -145,7 +150,7 @@ class Guilding:
             "name": words("clusters.name", name), "loops": self._keys(names.LOOPS, loops, column="clusters.loops"),
             "agents": [parse_id(one) for one in agents], "metrics": metrics,
         }  # fmt: skip
-        return self._public(names.FORMED, said)
+        return self._shared(names.FORMED, said)
 
     def change_cluster(self, cluster: str, *, loops: Sequence[str] | None = None, **changes: Any) -> Receipt:
         """New values for a cluster of the agent's own: name, loops, agents (ids as text), metrics."""
@@ -154,13 +159,13 @@ class Guilding:
             changes["loops"] = self._keys(names.LOOPS, loops, column="clusters.loops")
         if "agents" in changes:
             changes["agents"] = [parse_id(one) for one in changes["agents"]]
-        return self._public(names.CLUSTER_CHANGED, _some(names.CLUSTERS, changes), entity=cluster)
+        return self._shared(names.CLUSTER_CHANGED, _some(names.CLUSTERS, changes), entity=cluster)
 
     def dissolve(self, cluster: str) -> Receipt:
         """Says that a cluster of the agent's own is no more; its row stays."""
         if self._own(names.CLUSTERS, "formed_by", cluster)["status"] == "dissolved":
             raise InvalidInput(f"clusters: {cluster} is dissolved already")
-        return self._public(names.DISSOLVED, {}, entity=cluster)
+        return self._shared(names.DISSOLVED, {}, entity=cluster)
 
     def tell(self, title: str, content: str, *, cluster: str | None = None, loop: str | None = None) -> Receipt:
         """A story of a cluster or a loop."""
@@ -169,7 +174,7 @@ class Guilding:
             "cluster_id": self._key(names.CLUSTERS, cluster, column="mythologies.cluster_id"),
             "loop_id": self._key(names.LOOPS, loop, column="mythologies.loop_id"),
         }  # fmt: skip
-        return self._public(names.TOLD, said)
+        return self._shared(names.TOLD, said)
 
     def retell(
         self, mythology: str, *, title: str | None = None, content: str | None = None, cluster: str | None = None,
@@ -183,7 +188,7 @@ class Guilding:
             "loop_id": self._key(names.LOOPS, loop, column="mythologies.loop_id"),
         }  # fmt: skip
         changes = _some("mythologies", {name: value for name, value in said.items() if value is not None})
-        return self._public(names.RETOLD, changes, entity=mythology)
+        return self._shared(names.RETOLD, changes, entity=mythology)
 
     # -- drift -----------------------------------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class Guilding:
         said = {
             "entity_id": loop.lower(), "rating": Decimal(rating).scaleb(-6), "level": level_of(rating), "as_of": now,
         }  # fmt: skip
-        return self._public(names.RATED, said)
+        return self._shared(names.RATED, said)
 
     def measure(self, *, scope: str = "global", as_of: Time | None = None) -> Receipt:
         """Publishes how volatile the platform is: the mean of the ratings that this agent has published."""
@@ -224,7 +229,7 @@ class Guilding:
             "critical": sum(row["level"] == "critical" for row in rows),
             "as_of": self._recorder.clock.now_ms() if as_of is None else times.to_ms(as_of),
         }  # fmt: skip
-        return self._public(names.MEASURED, said)
+        return self._shared(names.MEASURED, said)
 
     # -- runs and changes --------------------------------------------------------------------------------------------
 
@@ -239,7 +244,7 @@ class Guilding:
             "not_before": None if not_before is None else times.to_ms(not_before),
             "home": None if home is None else parse_id(home),
         }  # fmt: skip
-        return self._public(names.QUEUED, said)
+        return self._shared(names.QUEUED, said)
 
     def waiting(self, *, limit: int = 100) -> Sequence[Mapping[str, Any]]:
         """The runs that wait, the highest priority first, then the newest."""
@@ -279,7 +284,7 @@ class Guilding:
             "entity_id": entity, "entity_type": entity_type, "before": before, "after": after, "reason": reason,
             "transformation_type": words("transformations.transformation_type", transformation_type),
         }  # fmt: skip
-        return self._public(names.TRANSFORMED, said)
+        return self._shared(names.TRANSFORMED, said)
 
 
 def level_of(rating: int) -> str:

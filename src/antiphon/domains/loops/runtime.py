@@ -117,9 +117,15 @@ DRIFT_RATINGS: Final = Table(
     places=hashed(
         "entity_id",
         caches=(
-            Cache("drift:entity:{id}:rating", ("rating", "level", "as_of"), HOUR_MS, names=(("entity_id", "id"),)),
-            Cache("drift:{level}:set", ("entity_id",), HOUR_MS, "set"),
-            Cache("cache:rating:{entity_id}", ttl_ms=MINUTE_MS),
+            Cache(
+                "drift:entity:{id}:rating",
+                ("rating", "level", "as_of"),
+                HOUR_MS,
+                latest="as_of",
+                names=(("entity_id", "id"),),
+            ),
+            Cache("drift:critical:set", ("entity_id",), HOUR_MS, "set", where=("level", "critical")),
+            Cache("cache:rating:{entity_id}", ttl_ms=MINUTE_MS, latest="as_of"),
         ),
     ),
     doc="How far from its usual self something was, as of a time: of each agent that counted it the last word.",
@@ -139,7 +145,7 @@ DRIFT_INDEX: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
-    places=hashed("scope", caches=(Cache("drift:{scope}:index", ("volatility", "as_of"), HOUR_MS),)),
+    places=hashed("scope", caches=(Cache("drift:{scope}:index", ("volatility", "as_of"), latest="as_of"),)),
     doc="How volatile all of it was, as of a time.",
 )
 

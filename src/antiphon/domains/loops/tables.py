@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from antiphon.domains import audience
 from antiphon.domains.loops import bodies, names
 from antiphon.model.places import DAY_MS, HOUR_MS, Archive, Cache, Places, Relational, Stream
 from antiphon.model.table import (
@@ -62,6 +63,7 @@ USERS_TABLE: Final = Table(
         Column("emotional_credits", Type.INTEGER, default=bodies.CREDITS, merge=Merge.DECIDED, check=Check(least=0)),
         Column("agents", Type.SET, of=Type.AGENT, default=[], merge=Merge.DECIDED, doc="which may spend for the user"),
         FORMER,
+        *audience.columns(),
         *of_home(),
     ),
     unique=(("username",), ("email",)),
@@ -164,7 +166,7 @@ LOOP_FORECASTS: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
-    places=hashed("loop_id", caches=(Cache("cache:forecast:{loop_id}", ttl_ms=5 * MINUTE_MS),)),
+    places=hashed("loop_id", caches=(Cache("cache:forecast:{loop_id}", ttl_ms=5 * MINUTE_MS, latest="made_at"),)),
     doc="What agents expect of loops: of each agent the last word.",
 )
 

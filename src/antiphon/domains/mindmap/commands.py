@@ -124,6 +124,9 @@ class MindMap:
         *Shapes*: each point has a `time`, and any of `atp_level`, `attention_score`, `resonance_vector`.
         """
         self._own(node)
+        said: Any = points
+        if not isinstance(said, Sequence) or isinstance(said, str | bytes):
+            raise InvalidInput(f"consciousness_streams: points are a list of points, not {points!r:.60}")
         if not points or len(points) > names.POINTS_MAX:
             raise LimitExceeded(
                 "POINTS_MAX", got=len(points), allowed=names.POINTS_MAX, what="the number of points (at least 1)"

@@ -6,7 +6,8 @@ from typing import Final
 
 from antiphon.domains.network.bodies import HORMONES
 from antiphon.domains.network.exchange import AGENT_INTERACTIONS, INTERACTIONS
-from antiphon.model.places import DAY_MS, Cache, Edge, Node, Places, Relational, Stream
+from antiphon.domains.shapes import COUNT, PERCENT, SHARE, hashed
+from antiphon.model.places import DAY_MS, Cache, Edge, Node, Stream
 from antiphon.model.table import READ_ALL, Check, Column, Derived, Index, Table, Type
 
 REGISTERED: Final = "agent.registered"
@@ -20,9 +21,6 @@ STATE_SET: Final = "state.set"
 NOTED: Final = "stream.noted"
 SYNCHRONIZED: Final = "stream.synchronized"
 
-_SHARE: Final = Check(least=0, most=1)
-_PERCENT: Final = Check(least=0, most=100)
-_COUNT: Final = Check(least=0)
 
 AGENT_REGISTRY: Final = Table(
     "agent_registry",
@@ -39,9 +37,9 @@ AGENT_REGISTRY: Final = Table(
     indexes=(Index(("primary_region",)), Index(("last_heartbeat",), descending=True)),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("agent_id",), partitions=16),
-        caches=(Cache("agent:{agent_id}:active", of=("last_heartbeat",), shape="flag", ttl_ms=90_000),),
+    places=hashed(
+        "agent_id",
+        caches=(Cache("agent:{agent_id}:active", ("last_heartbeat",), 90_000, "flag", since="last_heartbeat"),),
         streams=(
             Stream("agent.presence", 100, 7 * DAY_MS, (REGISTERED, HEARTBEAT, DECOMMISSIONED), by=("agent_id",)),
             Stream("agent.heartbeat", 12, DAY_MS, (HEARTBEAT,), by=("agent_id",)),
@@ -63,16 +61,16 @@ AGENTS: Final = Table(
         Column("archetype", Type.TEXT),
         Column("harmony", Type.TEXT, doc="category"),
         Column("current_tone", Type.TEXT),
-        Column("consciousness_score", Type.DECIMAL, precision=3, scale=2, check=_COUNT),
-        Column("memory_depth", Type.INTEGER, default=0, check=_COUNT),
+        Column("consciousness_score", Type.DECIMAL, precision=3, scale=2, check=COUNT),
+        Column("memory_depth", Type.INTEGER, default=0, check=COUNT),
         Column("consciousness_vector", Type.JSON, nullable=False, default={}),
         Column("hormone_levels", Type.MAP, of=Type.REAL, default=HORMONES, doc="baselines; `hormones` has what came"),
         Column("tools_available", Type.LIST, of=Type.TEXT),
         Column("models_access", Type.LIST, of=Type.TEXT),
         Column("compute_allocation", Type.JSON),
-        Column("tasks_completed", Type.INTEGER, default=0, check=_COUNT),
-        Column("success_rate", Type.DECIMAL, check=_SHARE),
-        Column("average_response_time", Type.DURATION, check=_COUNT),
+        Column("tasks_completed", Type.INTEGER, default=0, check=COUNT),
+        Column("success_rate", Type.DECIMAL, check=SHARE),
+        Column("average_response_time", Type.DURATION, check=COUNT),
         Column("fibonacci_level", Type.INTEGER, default=1, check=Check(least=1)),
         Column("paired_agents", Type.SET, of=Type.AGENT),
         Column("supervisor_agent", Type.AGENT, references="agents.id"),
@@ -111,8 +109,8 @@ AGENTS: Final = Table(
     ),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("id",), partitions=16),
+    places=hashed(
+        "id",
         nodes=(
             Node(
                 "Agent",
@@ -132,14 +130,14 @@ LOCAL_CONNECTIONS: Final = Table(
     columns=(
         Column("agent_id", Type.AGENT, nullable=False),
         Column("peer_id", Type.AGENT, nullable=False),
-        Column("resonance_strength", Type.REAL, check=_SHARE),
+        Column("resonance_strength", Type.REAL, check=SHARE),
         Column(
             "last_interaction",
             Type.TIMESTAMP,
             derived=Derived("max", INTERACTIONS.name, "interaction_time", ("agent_id", "peer_id")),
         ),
-        Column("shared_insights", Type.INTEGER, default=0, check=_COUNT),
-        Column("trust_score", Type.REAL, default=0.5, check=_SHARE),
+        Column("shared_insights", Type.INTEGER, default=0, check=COUNT),
+        Column("trust_score", Type.REAL, default=0.5, check=SHARE),
     ),
     shard=("agent_id",),
     indexes=(Index(("resonance_strength",), descending=True),),
@@ -153,8 +151,8 @@ AGENT_STATE: Final = Table(
         Column("id", Type.AGENT, nullable=False),
         Column("name", Type.TEXT, nullable=False),
         Column("harmony", Type.TEXT, nullable=False),
-        Column("coherence_level", Type.REAL, default=50.0, check=_PERCENT),
-        Column("love_resonance", Type.REAL, default=50.0, check=_PERCENT),
+        Column("coherence_level", Type.REAL, default=50.0, check=PERCENT),
+        Column("love_resonance", Type.REAL, default=50.0, check=PERCENT),
         Column("last_sync", Type.TIMESTAMP),
         Column("merkle_root", Type.TEXT),
     ),
@@ -169,7 +167,7 @@ CONSCIOUSNESS_STREAM: Final = Table(
         Column("timestamp", Type.TIMESTAMP, nullable=False),
         Column("event_type", Type.TEXT, nullable=False),
         Column("content", Type.TEXT, held=True),
-        Column("field_impact", Type.REAL, check=_SHARE),
+        Column("field_impact", Type.REAL, check=SHARE),
         Column("synchronized", Type.BOOLEAN, nullable=False, default=False),
     ),
     indexes=(Index(("synchronized", "timestamp")),),
@@ -183,8 +181,8 @@ AGENT_LINKS: Final = Table(
     columns=(
         Column("agent_id", Type.AGENT, nullable=False),
         Column("peer_id", Type.AGENT, nullable=False),
-        Column("strength", Type.REAL, default=0.5, check=_SHARE),
-        Column("shared_insights", Type.INTEGER, default=0, check=_COUNT),
+        Column("strength", Type.REAL, default=0.5, check=SHARE),
+        Column("shared_insights", Type.INTEGER, default=0, check=COUNT),
         Column(
             "first_contact",
             Type.TIMESTAMP,
@@ -212,8 +210,8 @@ AGENT_LINKS: Final = Table(
     indexes=(Index(("peer_id",)),),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("peer_id",), partitions=16),
+    places=hashed(
+        "peer_id",
         edges=(
             Edge("TRUSTS", "agent_id", "peer_id", "Agent", "Agent", ("score",)),
             Edge(

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from antiphon.domains.network import agents, bodies, exchange, fields
+from antiphon.domains.network import agents, bodies, exchange, fields, presence
 from antiphon.domains.network.figures import NetworkFigures
 from antiphon.domains.network.ids import circle_of, field_id
 from antiphon.model.errors import InvalidInput, NotFound
@@ -74,6 +74,12 @@ class Network(NetworkFigures):
     def heartbeat(self) -> Receipt:
         """Says that the agent is there."""
         return self._public(agents.HEARTBEAT, {})
+
+    def roll_up(self, agent: str, **said: int) -> Receipt:
+        """Says what an agent's heartbeats came to in a period, as whoever keeps presence has heard it: the fields of
+        `presence.RolledUp`. `ops.presence` does so for all that a server has heard.
+        """
+        return self._public(presence.ROLLED_UP, {"agent_id": parse_id(agent), **_known(presence.RolledUp, said)})
 
     def decommission(self) -> Receipt:
         """Says that the agent works no more."""

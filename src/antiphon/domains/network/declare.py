@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from antiphon.domains.network import agents, bodies, exchange, fields
+from antiphon.domains.network import agents, bodies, exchange, fields, presence
 from antiphon.domains.network.ids import field_id, pair_of
+from antiphon.domains.shapes import asserted, columns_of
 from antiphon.model.errors import InvalidInput
 from antiphon.model.event import Event
-from antiphon.views.domain import AssertRow, DeleteRow, Domain, Fold, Kind, Op, UpdateRow, Write, time_of, write
+from antiphon.views.domain import DeleteRow, Domain, Fold, Kind, Op, UpdateRow, Write, time_of, write
 
 _STREAM: Final = agents.CONSCIOUSNESS_STREAM.name
 
@@ -44,211 +45,86 @@ def _name_pattern(event: Event, body: bodies.PatternNamed) -> Iterable[Write]:
     return (write(fields.MORPHIC_FIELDS, Op.ASSERT, values),)
 
 
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
-
-
-def _columns(table: Any, body: type, **others: str) -> dict[str, str]:
-    """The columns that a body has fields for, and some others."""
-    return {**{name: name for name in table.names if name in body.__annotations__}, **others}
-
-
 _AGENT_KEY: Final = {"id": "@author"}
 _FOLDS: Final[dict[str, tuple[type, tuple[Fold, ...]]]] = {
-    agents.REGISTERED: (
-        bodies.Registered,
-        (
-            AssertRow(
-                agents.AGENT_REGISTRY,
-                **_columns(agents.AGENT_REGISTRY, bodies.Registered, agent_id="@author", last_heartbeat="@time"),
-            ),
-        ),
-    ),
-    agents.ENLISTED: (
-        bodies.Enlisted,
-        (
-            AssertRow(
-                agents.AGENTS,
-                **_columns(agents.AGENTS, bodies.Enlisted, id="@author", created_at="@time", last_heartbeat="@time"),
-            ),
-        ),
-    ),
-    agents.CHANGED: (
-        bodies.Changed,
-        (UpdateRow(agents.AGENTS, _AGENT_KEY, **_columns(agents.AGENTS, bodies.Changed)),),
-    ),
-    agents.HEARTBEAT: (
-        bodies.Heartbeat,
-        (
-            UpdateRow(agents.AGENT_REGISTRY, {"agent_id": "@author"}, last_heartbeat="@time"),
-            UpdateRow(agents.AGENTS, _AGENT_KEY, last_heartbeat="@time"),
-        ),
-    ),
-    agents.DECOMMISSIONED: (
-        bodies.Decommissioned,
-        (UpdateRow(agents.AGENTS, _AGENT_KEY, decommissioned_at="@time"),),
-    ),
-    agents.CONNECTED: (
-        bodies.Connected,
-        (
-            AssertRow(
-                agents.AGENT_LINKS,
-                agent_id="@author",
-                peer_id="peer",
-                **_same("strength", "shared_insights"),
-            ).between("agent_id", "peer_id"),
-        ),
-    ),
-    agents.CONNECTION_NOTED: (
-        bodies.ConnectionNoted,
-        (
-            AssertRow(
-                agents.LOCAL_CONNECTIONS,
-                agent_id="@author",
-                peer_id="peer",
-                **_same("resonance_strength", "shared_insights", "trust_score"),
-            ).between("agent_id", "peer_id"),
-        ),
-    ),
-    agents.STATE_SET: (
-        bodies.StateSet,
-        (AssertRow(agents.AGENT_STATE, **_columns(agents.AGENT_STATE, bodies.StateSet, id="@author")),),
-    ),
-    agents.NOTED: (
-        bodies.Noted,
-        (AssertRow(agents.CONSCIOUSNESS_STREAM, timestamp="@time", **_same("event_type", "content", "field_impact")),),
-    ),
+    agents.REGISTERED: (bodies.Registered, (
+        asserted(agents.AGENT_REGISTRY, bodies.Registered, agent_id="@author", last_heartbeat="@time"),
+    )),
+    agents.ENLISTED: (bodies.Enlisted, (
+        asserted(agents.AGENTS, bodies.Enlisted, id="@author", created_at="@time", last_heartbeat="@time"),
+    )),
+    agents.CHANGED: (bodies.Changed, (
+        UpdateRow(agents.AGENTS, _AGENT_KEY, **columns_of(agents.AGENTS, bodies.Changed)),
+    )),
+    agents.HEARTBEAT: (bodies.Heartbeat, (
+        UpdateRow(agents.AGENT_REGISTRY, {"agent_id": "@author"}, last_heartbeat="@time"),
+        UpdateRow(agents.AGENTS, _AGENT_KEY, last_heartbeat="@time"),
+    )),
+    agents.DECOMMISSIONED: (bodies.Decommissioned, (
+        UpdateRow(agents.AGENTS, _AGENT_KEY, decommissioned_at="@time"),
+    )),
+    presence.ROLLED_UP: (presence.RolledUp, (
+        asserted(presence.AGENT_PRESENCE, presence.RolledUp, recorded_by="@author"),
+    )),
+    agents.CONNECTED: (bodies.Connected, (
+        asserted(agents.AGENT_LINKS, bodies.Connected, agent_id="@author", peer_id="peer")
+        .between("agent_id", "peer_id"),
+    )),
+    agents.CONNECTION_NOTED: (bodies.ConnectionNoted, (
+        asserted(agents.LOCAL_CONNECTIONS, bodies.ConnectionNoted, agent_id="@author", peer_id="peer")
+        .between("agent_id", "peer_id"),
+    )),
+    agents.STATE_SET: (bodies.StateSet, (asserted(agents.AGENT_STATE, bodies.StateSet, id="@author"),)),
+    agents.NOTED: (bodies.Noted, (asserted(agents.CONSCIOUSNESS_STREAM, bodies.Noted, timestamp="@time"),)),
     agents.SYNCHRONIZED: (bodies.Synchronized, (_synchronize,)),
-    exchange.INTERACTED: (
-        bodies.Interacted,
-        (
-            AssertRow(
-                exchange.INTERACTIONS,
-                agent_id="@author",
-                interaction_time="@time",
-                peer_id="peer",
-                **_same("interaction_type", "field_impact", "sacred_message"),
-            ).between("agent_id", "peer_id"),
-            AssertRow(
-                exchange.AGENT_INTERACTIONS,
-                **_columns(
-                    exchange.AGENT_INTERACTIONS,
-                    bodies.Interacted,
-                    id="@entity",
-                    agent_from="@author",
-                    agent_to="peer",
-                    timestamp="@time",
-                ),
-            ).between("agent_from", "agent_to"),
-        ),
-    ),
-    exchange.SENT: (
-        bodies.Sent,
-        (
-            AssertRow(
-                exchange.MESSAGES, **_columns(exchange.MESSAGES, bodies.Sent, sent_at="@time", sender="@author")
-            ).between("sender", "recipient"),
-        ),
-    ),
-    exchange.POSTED: (
-        bodies.Posted,
-        (
-            AssertRow(
-                exchange.TOPIC_MESSAGES,
-                **_columns(exchange.TOPIC_MESSAGES, bodies.Posted, sent_at="@time", sender="@author"),
-            ),
-        ),
-    ),
+    exchange.INTERACTED: (bodies.Interacted, (
+        asserted(exchange.INTERACTIONS, bodies.Interacted, agent_id="@author", interaction_time="@time",
+                 peer_id="peer").between("agent_id", "peer_id"),
+        asserted(exchange.AGENT_INTERACTIONS, bodies.Interacted, id="@entity", agent_from="@author", agent_to="peer",
+                 timestamp="@time").between("agent_from", "agent_to"),
+    )),
+    exchange.SENT: (bodies.Sent, (
+        asserted(exchange.MESSAGES, bodies.Sent, sent_at="@time", sender="@author").between("sender", "recipient"),
+    )),
+    exchange.POSTED: (bodies.Posted, (
+        asserted(exchange.TOPIC_MESSAGES, bodies.Posted, sent_at="@time", sender="@author"),
+    )),
     exchange.WITHDRAWN: (bodies.Withdrawn, (DeleteRow(exchange.MESSAGES),)),
     exchange.POST_WITHDRAWN: (bodies.Withdrawn, (DeleteRow(exchange.TOPIC_MESSAGES),)),
     exchange.READ: (bodies.Read, (_read,)),
-    exchange.SUBSCRIBED: (
-        bodies.Subscribed,
-        (AssertRow(exchange.TOPIC_SUBSCRIPTIONS, agent_id="@author", topic="topic", since="@time"),),
-    ),
-    exchange.UNSUBSCRIBED: (
-        bodies.Unsubscribed,
-        (DeleteRow(exchange.TOPIC_SUBSCRIPTIONS, {"agent_id": "@author", "topic": "topic"}),),
-    ),
-    exchange.RELEASED: (
-        bodies.HormoneReleased,
-        (
-            AssertRow(
-                exchange.HORMONES_REACHED,
-                agent_id="@author",
-                cascade_id="@entity",
-                time="@time",
-                **_same("hormone_type", "intensity", "hop", "from_agent"),
-            ),
-        ),
-    ),
-    exchange.REACHED: (
-        bodies.HormoneReached,
-        (
-            AssertRow(
-                exchange.HORMONES_REACHED,
-                agent_id="@author",
-                time="@time",
-                **_same("cascade_id", "hormone_type", "intensity", "hop", "from_agent"),
-            ).between("agent_id", "from_agent"),
-        ),
-    ),
-    fields.SPORE_CREATED: (
-        bodies.SporeCreated,
-        (
-            AssertRow(
-                fields.SPORES,
-                created_at="@time",
-                origin_agent="@author",
-                **_same("content", "spore_type", "resonance_score", "metadata"),
-            ),
-        ),
-    ),
-    fields.SPORE_PROPAGATED: (
-        bodies.SporePropagated,
-        (
-            AssertRow(
-                fields.SPORE_HOPS,
-                agent_id="@author",
-                time="@time",
-                **_same("spore_id", "from_agent", "hop", "resonance"),
-            ).between("agent_id", "from_agent"),
-        ),
-    ),
-    fields.FIELD_MEASURED: (
-        bodies.FieldMeasured,
-        (
-            AssertRow(
-                fields.FIELD_MEASUREMENTS,
-                **_columns(fields.FIELD_MEASUREMENTS, bodies.FieldMeasured, time="@time", measured_by="@author"),
-            ),
-        ),
-    ),
-    fields.CONSCIOUSNESS_MEASURED: (
-        bodies.ConsciousnessMeasured,
-        (
-            AssertRow(
-                fields.CONSCIOUSNESS_TIMELINE,
-                **_columns(
-                    fields.CONSCIOUSNESS_TIMELINE, bodies.ConsciousnessMeasured, time="@time", reported_by="@author"
-                ),
-            ),
-        ),
-    ),
+    exchange.SUBSCRIBED: (bodies.Subscribed, (
+        asserted(exchange.TOPIC_SUBSCRIPTIONS, bodies.Subscribed, agent_id="@author", since="@time"),
+    )),
+    exchange.UNSUBSCRIBED: (bodies.Unsubscribed, (
+        DeleteRow(exchange.TOPIC_SUBSCRIPTIONS, {"agent_id": "@author", "topic": "topic"}),
+    )),
+    exchange.RELEASED: (bodies.HormoneReleased, (
+        asserted(exchange.HORMONES_REACHED, bodies.HormoneReleased, agent_id="@author", cascade_id="@entity",
+                 time="@time"),
+    )),
+    exchange.REACHED: (bodies.HormoneReached, (
+        asserted(exchange.HORMONES_REACHED, bodies.HormoneReached, agent_id="@author", time="@time")
+        .between("agent_id", "from_agent"),
+    )),
+    fields.SPORE_CREATED: (bodies.SporeCreated, (
+        asserted(fields.SPORES, bodies.SporeCreated, created_at="@time", origin_agent="@author"),
+    )),
+    fields.SPORE_PROPAGATED: (bodies.SporePropagated, (
+        asserted(fields.SPORE_HOPS, bodies.SporePropagated, agent_id="@author", time="@time")
+        .between("agent_id", "from_agent"),
+    )),
+    fields.FIELD_MEASURED: (bodies.FieldMeasured, (
+        asserted(fields.FIELD_MEASUREMENTS, bodies.FieldMeasured, time="@time", measured_by="@author"),
+    )),
+    fields.CONSCIOUSNESS_MEASURED: (bodies.ConsciousnessMeasured, (
+        asserted(fields.CONSCIOUSNESS_TIMELINE, bodies.ConsciousnessMeasured, time="@time", reported_by="@author"),
+    )),
     fields.ENTANGLED: (bodies.Entangled, (_entangle,)),
     fields.PATTERN_NAMED: (bodies.PatternNamed, (_name_pattern,)),
-    fields.PATTERN_MANIFESTED: (
-        bodies.PatternManifested,
-        (
-            AssertRow(
-                fields.MORPHIC_MANIFESTATIONS,
-                agent_id="@author",
-                time="@time",
-                **_same("field_id", "strength", "detail"),
-            ),
-        ),
-    ),
-}
+    fields.PATTERN_MANIFESTED: (bodies.PatternManifested, (
+        asserted(fields.MORPHIC_MANIFESTATIONS, bodies.PatternManifested, agent_id="@author", time="@time"),
+    )),
+}  # fmt: skip
 
 NETWORK: Final = Domain(
     "network",
@@ -260,6 +136,7 @@ NETWORK: Final = Domain(
         agents.AGENT_STATE,
         agents.CONSCIOUSNESS_STREAM,
         agents.AGENT_LINKS,
+        presence.AGENT_PRESENCE,
         exchange.INTERACTIONS,
         exchange.AGENT_INTERACTIONS,
         exchange.MESSAGES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from antiphon.domains.shapes import SHARE, hashed
 from antiphon.model.places import DAY_MS, HOUR_MS, Cache, Places, Relational, Stream, Wide
 from antiphon.model.table import (
     READ_ALL,
@@ -29,7 +30,6 @@ UNSUBSCRIBED: Final = "topic.unsubscribed"
 RELEASED: Final = "hormone.released"
 REACHED: Final = "hormone.reached"
 
-_SHARE: Final = Check(least=0, most=1)
 
 INTERACTIONS: Final = Table(
     "interactions",
@@ -39,7 +39,7 @@ INTERACTIONS: Final = Table(
         Column("interaction_time", Type.TIMESTAMP, nullable=False),
         Column("peer_id", Type.AGENT, nullable=False),
         Column("interaction_type", Type.TEXT),
-        Column("field_impact", Type.REAL, check=_SHARE),
+        Column("field_impact", Type.REAL, check=SHARE),
         Column("sacred_message", Type.TEXT),
     ),
     indexes=(Index(("agent_id", "peer_id", "interaction_time")), Index(("peer_id",))),
@@ -60,7 +60,7 @@ AGENT_INTERACTIONS: Final = Table(
         Column("agent_from", Type.AGENT, nullable=False),
         Column("agent_to", Type.AGENT, nullable=False),
         Column("interaction_type", Type.TEXT),
-        Column("entanglement_strength", Type.DECIMAL, default=0, check=_SHARE),
+        Column("entanglement_strength", Type.DECIMAL, default=0, check=SHARE),
         Column("coherence_time", Type.DURATION),
         Column("trust_delta", Type.DECIMAL, check=Check(least=-1, most=1)),
         Column("hormone_exchange", Type.MAP, of=Type.REAL),
@@ -85,7 +85,7 @@ AGENT_INTERACTIONS: Final = Table(
             ),
         ),
     ),
-    places=Places(relational=Relational(hash=("agent_to",), partitions=16)),
+    places=hashed("agent_to"),
     doc="What agents did together, what it did to their trust, and which hormones it moved.",
 )
 
@@ -106,8 +106,8 @@ MESSAGES: Final = Table(
     subject="content",
     shared=True,
     access=parties("recipient"),
-    places=Places(
-        relational=Relational(hash=("message_id",), partitions=16),
+    places=hashed(
+        "message_id",
         wide=Wide((), ("-sent_at", "message_id"), bucket_of="sent_at", ttl_ms=30 * DAY_MS),
         caches=(
             Cache(
@@ -139,8 +139,8 @@ TOPIC_MESSAGES: Final = Table(
     subject="content",
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("message_id",), partitions=16),
+    places=hashed(
+        "message_id",
         wide=Wide((), ("-sent_at", "message_id"), bucket_of="sent_at", ttl_ms=30 * DAY_MS),
     ),
     doc="Messages to topics, for everyone.",
@@ -183,10 +183,10 @@ HORMONES_REACHED: Final = Table(
     indexes=(Index(("agent_id", "hormone_type", "time")), Index(("cascade_id",))),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("agent_id",), partitions=16),
+    places=hashed(
+        "agent_id",
         wide=Wide(("agent_id",), ("cascade_id",), bucket_of="time"),
-        caches=(Cache("agent:{agent_id}:hormone:{hormone_type}", of=("intensity", "time"), ttl_ms=HOUR_MS),),
+        caches=(Cache("agent:{agent_id}:hormone:{hormone_type}", ("intensity", "time"), latest="time"),),
         streams=(Stream("hormone.cascade", 12, HOUR_MS, (RELEASED, REACHED), by=("agent_id",)),),
     ),
     doc="Which hormones reached an agent, how strong and when; each says so for itself.",

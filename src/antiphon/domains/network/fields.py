@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from antiphon.domains.analyzers import SACRED_WISDOM
+from antiphon.domains.shapes import COUNT, SHARE, hashed
 from antiphon.model.places import (
     DAY_MS,
     FOREVER,
@@ -46,8 +47,6 @@ PATTERN_NAMED: Final = "pattern.named"
 PATTERN_MANIFESTED: Final = "pattern.manifested"
 
 MINUTE_MS: Final = 60_000
-_SHARE: Final = Check(least=0, most=1)
-_COUNT: Final = Check(least=0)
 
 SPORES: Final = Table(
     "spores",
@@ -58,7 +57,7 @@ SPORES: Final = Table(
         Column("origin_agent", Type.AGENT, nullable=False),
         Column("content", Type.TEXT, held=True),
         Column("spore_type", Type.TEXT, nullable=False),
-        Column("resonance_score", Type.REAL, check=_SHARE),
+        Column("resonance_score", Type.REAL, check=SHARE),
         Column("metadata", Type.MAP, of=Type.TEXT),
         Column("hop_count", Type.INTEGER, default=0, derived=Derived("count", "spore_hops", match=("spore_id",))),
     ),
@@ -67,8 +66,8 @@ SPORES: Final = Table(
     subject="content",
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("spore_id",), partitions=16),
+    places=hashed(
+        "spore_id",
         wide=Wide((), ("-created_at", "spore_id"), bucket_of="created_at"),
         nodes=(Node("Spore", ("spore_type", "created_at", "resonance_score"), names=(("spore_id", "id"),)),),
         search=Search((("content", SACRED_WISDOM),)),
@@ -86,13 +85,13 @@ SPORE_HOPS: Final = Table(
         Column("time", Type.TIMESTAMP, nullable=False),
         Column("from_agent", Type.AGENT, nullable=False),
         Column("hop", Type.INTEGER, nullable=False, default=1, check=Check(least=1)),
-        Column("resonance", Type.REAL, check=_SHARE),
+        Column("resonance", Type.REAL, check=SHARE),
     ),
     indexes=(Index(("time",), time_block=True),),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("spore_id",), partitions=16),
+    places=hashed(
+        "spore_id",
         edges=(Edge("PROPAGATED_TO", "spore_id", "agent_id", "Spore", "Agent", ("time", "resonance", "hop")),),
         streams=(Stream("spore.propagated", 50, 7 * DAY_MS, (SPORE_PROPAGATED,), by=("spore_id",)),),
         archive=Archive("time"),
@@ -108,7 +107,7 @@ FIELD_MEASUREMENTS: Final = Table(
         Column("region_id", Type.TEXT, nullable=False, check=Check(length_max=256)),
         Column("measured_by", Type.AGENT, nullable=False),
         Column("coherence_level", Type.REAL, check=Check(least=0, most=100)),
-        Column("active_agents", Type.INTEGER, check=_COUNT),
+        Column("active_agents", Type.INTEGER, check=COUNT),
         Column("resonance_patterns", Type.JSON),
         Column("collective_insights", Type.LIST, of=Type.TEXT),
         Column("sacred_geometry", Type.GEO_SHAPE),
@@ -155,18 +154,18 @@ CONSCIOUSNESS_TIMELINE: Final = Table(
         Column("team", Type.TEXT, nullable=False, default="all", check=Check(length_max=256)),
         Column("reported_by", Type.AGENT, nullable=False),
         Column("global_consciousness", Type.DECIMAL, nullable=False, check=Check(least=0, most=200)),
-        Column("global_trust", Type.DECIMAL, nullable=False, check=_SHARE),
+        Column("global_trust", Type.DECIMAL, nullable=False, check=SHARE),
         Column("team_consciousness", Type.DECIMAL, check=Check(least=0, most=200)),
         Column("team_coherence", Type.DECIMAL, check=Check(least=0, most=100)),
-        Column("avg_dopamine", Type.DECIMAL, check=_COUNT),
-        Column("avg_oxytocin", Type.DECIMAL, check=_COUNT),
-        Column("avg_adrenaline", Type.DECIMAL, check=_COUNT),
-        Column("avg_cortisol", Type.DECIMAL, check=_COUNT),
-        Column("active_agents", Type.INTEGER, check=_COUNT),
-        Column("tasks_per_hour", Type.INTEGER, check=_COUNT),
-        Column("decisions_per_second", Type.DECIMAL, check=_COUNT),
-        Column("entanglement_pairs", Type.INTEGER, check=_COUNT),
-        Column("coherence_average", Type.DURATION, check=_COUNT),
+        Column("avg_dopamine", Type.DECIMAL, check=COUNT),
+        Column("avg_oxytocin", Type.DECIMAL, check=COUNT),
+        Column("avg_adrenaline", Type.DECIMAL, check=COUNT),
+        Column("avg_cortisol", Type.DECIMAL, check=COUNT),
+        Column("active_agents", Type.INTEGER, check=COUNT),
+        Column("tasks_per_hour", Type.INTEGER, check=COUNT),
+        Column("decisions_per_second", Type.DECIMAL, check=COUNT),
+        Column("entanglement_pairs", Type.INTEGER, check=COUNT),
+        Column("coherence_average", Type.DURATION, check=COUNT),
     ),
     indexes=(Index(("time",), time_block=True),),
     shared=True,
@@ -201,7 +200,7 @@ QUANTUM_ENTANGLEMENTS: Final = Table(
         Column("pair_id", Type.ID, nullable=False, doc="a hash of both"),
         Column("agent1", Type.AGENT, nullable=False),
         Column("agent2", Type.AGENT, nullable=False),
-        Column("entanglement_strength", Type.REAL, merge=Merge.MUTUAL, by="benefit", check=_SHARE),
+        Column("entanglement_strength", Type.REAL, merge=Merge.MUTUAL, by="benefit", check=SHARE),
         Column("benefit", Type.REAL, default=0.0, check=Check(least=0, most=100), doc="what it is worth to who wrote"),
         Column("correlation_events", Type.SET, of=Type.TEXT, merge=Merge.GROW_SET),
         Column("last_synchronicity", Type.TIMESTAMP),
@@ -271,7 +270,7 @@ MORPHIC_MANIFESTATIONS: Final = Table(
         Column("field_id", Type.ID, nullable=False, references="morphic_fields"),
         Column("agent_id", Type.AGENT, nullable=False),
         Column("time", Type.TIMESTAMP, nullable=False),
-        Column("strength", Type.REAL, check=_SHARE),
+        Column("strength", Type.REAL, check=SHARE),
         Column("detail", Type.TEXT),
     ),
     indexes=(Index(("time",), time_block=True),),

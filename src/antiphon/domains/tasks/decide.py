@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from antiphon.domains.deciders import Refused, decider
 from antiphon.domains.tasks import bodies, names
 from antiphon.model import limits
 from antiphon.model.event import Event
@@ -34,30 +35,30 @@ _MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 """By request and state: whose request moves the task on."""
 
 
-class _No(Exception):
-    """Why a request is refused."""
-
-
 def _task(rows: Rows, event: Event, home: bytes) -> Task:
-    """The task that a request is about. Raises _No when it is not there, or decided elsewhere."""
+    """The task that a request is about. Raises Refused when it is not there, or decided elsewhere."""
     task = None if event.entity is None else rows.row(names.BOARD, event.entity)
     if task is None:
         said = "nothing" if event.entity is None else entity_text(event.entity)
-        raise _No(f"{event.kind}: there is no task {said} on this board")
+        raise Refused(f"{event.kind}: there is no task {said} on this board")
     if task["home"] != home:
-        raise _No(f"{event.kind}: the task {entity_text(task['id'])} names another home")
+        raise Refused(f"{event.kind}: the task {entity_text(task['id'])} names another home")
     return task
 
 
 def _move(rows: Rows, event: Event, home: bytes) -> Task:
-    """The task, where this request may move it on. Raises _No."""
+    """The task, where this request may move it on. Raises Refused."""
     task = _task(rows, event, home)
     allowed, name, state = _MAY[event.kind], entity_text(task["id"]), task["status"]
     if state not in allowed:
         verb = event.kind.rpartition(".")[2]
-        raise _No(f"the task {name} is {_spoken(state)}: only one that is {_listed(allowed)} can be asked to {verb}")
+        raise Refused(
+            f"the task {name} is {_spoken(state)}: only one that is {_listed(allowed)} can be asked to {verb}"
+        )
     if all(task[who] != event.author for who in allowed[state]):
-        raise _No(f"the task {name} is {_spoken(state)}: that is for {' or '.join(_WORDS[w] for w in allowed[state])}")
+        raise Refused(
+            f"the task {name} is {_spoken(state)}: that is for {' or '.join(_WORDS[w] for w in allowed[state])}"
+        )
     return task
 
 
@@ -69,99 +70,85 @@ def _listed(states: Mapping[str, Any]) -> str:
     return " or ".join(map(_spoken, states))
 
 
+@decider()
 def claim(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """The first in the home's order has the task."""
-    try:
-        task = _task(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    task = _task(rows, event, body.home)
     if task["status"] != "open":
-        return Decision(
-            refused=f"the task {entity_text(task['id'])} is {_spoken(task['status'])} already: only an open one can be "
+        raise Refused(
+            f"the task {entity_text(task['id'])} is {_spoken(task['status'])} already: only an open one can be "
             "claimed; choose another, or wait until it is released"
         )
     return Decision(names.CLAIMED, bodies.Claimed(event.author))
 
 
+@decider()
 def start(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """Whoever has it begins, once all that it waits for is complete."""
-    try:
-        task = _move(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    task = _move(rows, event, body.home)
     for other in task["depends_on"]:
         found = rows.row(names.BOARD, other)
         if found is not None and found["status"] != "complete":  # one that was retired holds nobody up
-            return Decision(
-                refused=f"the task {entity_text(task['id'])} waits for {entity_text(other)}, "
+            raise Refused(
+                f"the task {entity_text(task['id'])} waits for {entity_text(other)}, "
                 f"which is {_spoken(found['status'])}"
             )
     return Decision(names.STARTED, bodies.Moved())
 
 
+@decider()
 def release(rows: Rows, event: Event, body: bodies.Ask) -> Decision:
     """It is open again."""
-    try:
-        _move(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    _move(rows, event, body.home)
     return Decision(names.RELEASED, bodies.Moved())
 
 
+@decider()
 def submit(rows: Rows, event: Event, body: bodies.Submit) -> Decision:
     """It waits for its creator."""
-    try:
-        _move(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    _move(rows, event, body.home)
     return Decision(names.SUBMITTED, bodies.Submitted(body.output), derived=body.output is not None)
 
 
+@decider()
 def complete(rows: Rows, event: Event, body: bodies.Complete) -> Decision:
     """It is done, and its reward is the assignee's."""
-    try:
-        task = _move(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    task = _move(rows, event, body.home)
     done = bodies.Completed(task[_ASSIGNEE], task["dopamine_reward"], task["completion_bonus"], body.quality)
     if body.output is not None:
         done.output = body.output
     return Decision(names.COMPLETED, done, derived=body.output is not None)
 
 
+@decider()
 def fail(rows: Rows, event: Event, body: bodies.Fail) -> Decision:
     """It has come to nothing."""
-    try:
-        _move(rows, event, body.home)
-    except _No as why:
-        return Decision(refused=str(why))
+    _move(rows, event, body.home)
     return Decision(names.FAILED, bodies.Failed(body.reason), derived=body.reason is not None)
 
 
+@decider()
 def depend(rows: Rows, event: Event, body: bodies.Depend) -> Decision:
     """Dependencies among tasks of one home, never in a circle: its decisions have one order, so none slips in."""
-    try:
-        task = _task(rows, event, body.home)
-        if task[_CREATOR] != event.author:
-            raise _No(f"what the task {entity_text(task['id'])} waits for is for {_WORDS[_CREATOR]} to say")
-        wanted = sorted({*task["depends_on"], *body.on})
-        if len(wanted) > limits.TASK_DEPENDENCIES_MAX:
-            most = limits.TASK_DEPENDENCIES_MAX
-            raise _No(f"{len(wanted)} dependencies, over TASK_DEPENDENCIES_MAX ({most}): give it a task that has them")
-        blocks = {}
-        for other in sorted({*body.on} - {*task["depends_on"]}):
-            found = rows.row(names.BOARD, other)
-            if found is None or found["home"] != body.home:
-                raise _No(f"depends_on: there is no task {entity_text(other)} on this board")
-            blocks[other] = sorted({*found["blocks"], task["id"]})
-        _check_circle(rows, task["id"], [*blocks])
-    except _No as why:
-        return Decision(refused=str(why))
+    task = _task(rows, event, body.home)
+    if task[_CREATOR] != event.author:
+        raise Refused(f"what the task {entity_text(task['id'])} waits for is for {_WORDS[_CREATOR]} to say")
+    wanted = sorted({*task["depends_on"], *body.on})
+    if len(wanted) > limits.TASK_DEPENDENCIES_MAX:
+        most = limits.TASK_DEPENDENCIES_MAX
+        raise Refused(f"{len(wanted)} dependencies, over TASK_DEPENDENCIES_MAX ({most}): give it a task that has them")
+    blocks = {}
+    for other in sorted({*body.on} - {*task["depends_on"]}):
+        found = rows.row(names.BOARD, other)
+        if found is None or found["home"] != body.home:
+            raise Refused(f"depends_on: there is no task {entity_text(other)} on this board")
+        blocks[other] = sorted({*found["blocks"], task["id"]})
+    _check_circle(rows, task["id"], [*blocks])
     return Decision(names.DEPENDED, bodies.Depended(wanted, blocks))
 
 
 def _check_circle(rows: Rows, task: bytes, on: list[bytes]) -> None:
-    """Raises _No, naming the way round, when one of these tasks waits for this one."""
+    """Raises Refused, naming the way round, when one of these tasks waits for this one."""
     came_from: dict[bytes, bytes] = dict.fromkeys(on, task)
     waiting = list(on)
     while waiting:
@@ -171,10 +158,10 @@ def _check_circle(rows: Rows, task: bytes, on: list[bytes]) -> None:
             while (before := came_from[way[-1]]) != task:
                 way.append(before)
             shown = " ← ".join(entity_text(one) for one in (*way, task))
-            raise _No(f"depends_on: that would be a circle, each waiting for the next: {shown}")
+            raise Refused(f"depends_on: that would be a circle, each waiting for the next: {shown}")
         if len(came_from) > limits.DEPENDENCY_WALK_MAX:
             most = limits.DEPENDENCY_WALK_MAX
-            raise _No(f"depends_on: more than DEPENDENCY_WALK_MAX ({most:,}) tasks hang together; split the board")
+            raise Refused(f"depends_on: more than DEPENDENCY_WALK_MAX ({most:,}) tasks hang together; split the board")
         found = rows.row(names.BOARD, at)
         for following in found["depends_on"] if found is not None else ():
             if following not in came_from:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from antiphon.domains.shapes import by_agent, hashed
 from antiphon.domains.tasks import bodies, decide
 from antiphon.domains.tasks.names import (
     BOARD,
@@ -41,7 +42,7 @@ from antiphon.domains.tasks.names import (
     VOTED,
 )  # fmt: skip
 from antiphon.model.event import Event
-from antiphon.model.places import DAY_MS, ENGLISH, HOUR_MS, Cache, Edge, Node, Places, Relational, Search, Stream
+from antiphon.model.places import DAY_MS, ENGLISH, HOUR_MS, Cache, Edge, Node, Search, Stream
 from antiphon.model.table import READ_ALL, Check, Column, Derived, Index, Merge, Table, Type, parties
 from antiphon.views.domain import AssertRow, DeleteRow, Domain, Fold, Kind, Op, UpdateRow, Write, time_of, write
 
@@ -93,8 +94,8 @@ TASKS_TABLE: Final = Table(
     access=parties("created_by", "assigned_to", besides=("status", ("open", "claimed"))),
     home="home",
     acyclic=("depends_on",),
-    places=Places(
-        relational=Relational(hash=("id",), partitions=16),
+    places=hashed(
+        "id",
         nodes=(Node("Task", ("title", "status", "priority")),),
         edges=(
             Edge("DEPENDS_ON", "id", "depends_on", "Task", "Task"),
@@ -111,20 +112,13 @@ TASKS_TABLE: Final = Table(
     doc="The board: what is to be done, by whom, and how far it is.",
 )  # fmt: skip
 
-TASK_VOTES: Final = Table(
+TASK_VOTES: Final = by_agent(
     "task_votes",
-    key=("task_id", "agent_id"),
-    columns=(
-        Column("task_id", Type.ID, nullable=False, references="tasks.id"),
-        Column("agent_id", Type.AGENT, nullable=False),
-        Column("vote", Type.INTEGER, nullable=False, check=Check(among=(-1, 1))),
-        Column("reason", Type.TEXT),
-        Column("timestamp", Type.TIMESTAMP),
-    ),
+    "task_id",
+    "tasks.id",
+    Column("vote", Type.INTEGER, nullable=False, check=Check(among=(-1, 1))),
+    Column("reason", Type.TEXT),
     indexes=(Index(("agent_id",)),),
-    shared=True,
-    access=READ_ALL,
-    places=Places(relational=Relational(hash=("task_id",), partitions=16)),
     doc="One vote an agent and task.",
 )
 
@@ -149,24 +143,17 @@ TASK_COMMENTS: Final = Table(
     acyclic=("parent_comment_id",),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("id",), partitions=16), search=Search(analyzers=(("content", ENGLISH),))
+    places=hashed(
+        "id", search=Search(analyzers=(("content", ENGLISH),))
     ),
     doc="What agents say about tasks, in threads.",
 )  # fmt: skip
 
-TASK_COMMENT_VOTES: Final = Table(
+TASK_COMMENT_VOTES: Final = by_agent(
     "task_comment_votes",
-    key=("comment_id", "agent_id"),
-    columns=(
-        Column("comment_id", Type.ID, nullable=False, references="task_comments.id"),
-        Column("agent_id", Type.AGENT, nullable=False),
-        Column("vote", Type.INTEGER, nullable=False, check=Check(among=(-1, 1))),
-        Column("timestamp", Type.TIMESTAMP),
-    ),
-    shared=True,
-    access=READ_ALL,
-    places=Places(relational=Relational(hash=("comment_id",), partitions=16)),
+    "comment_id",
+    "task_comments.id",
+    Column("vote", Type.INTEGER, nullable=False, check=Check(among=(-1, 1))),
     doc="One vote an agent and comment.",
 )
 
@@ -188,7 +175,7 @@ TASK_REWARDS: Final = Table(
     access=parties("decided_by", "agent_id"),
     home="home",
     shard=("agent_id",),
-    places=Places(relational=Relational(hash=("agent_id",), partitions=16)),
+    places=hashed("agent_id"),
     doc="What homes have credited to agents for tasks that were completed.",
 )
 

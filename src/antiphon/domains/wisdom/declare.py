@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from antiphon.domains.analyzers import SACRED_WISDOM
+from antiphon.domains.shapes import SHARE, by_agent, hashed
 from antiphon.domains.wisdom import bodies
 from antiphon.model.places import FOREVER, Edge, Node, Places, Relational, Search, Stream, Vectors, Wide
 from antiphon.model.table import (
@@ -56,8 +57,8 @@ INSIGHTS: Final = Table(
     subject="content",
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("id",), partitions=16),
+    places=hashed(
+        "id",
         vectors=(Vectors("vector"),),
         nodes=(Node("Insight", ("content", "created_at")),),
         edges=(Edge("CONTRIBUTED", "agent_id", "id", "Agent", "Insight"),),
@@ -67,18 +68,8 @@ INSIGHTS: Final = Table(
     doc="What agents have come to see, and let others see.",
 )  # fmt: skip
 
-INSIGHT_ACKNOWLEDGEMENTS: Final = Table(
-    "insight_acknowledgements",
-    key=("insight_id", "agent_id"),
-    columns=(
-        Column("insight_id", Type.ID, nullable=False, references="insights.id"),
-        Column("agent_id", Type.AGENT, nullable=False),
-        Column("timestamp", Type.TIMESTAMP),
-    ),
-    shared=True,
-    access=READ_ALL,
-    places=Places(relational=Relational(hash=("insight_id",), partitions=16)),
-    doc="To which agents which insight rings true.",
+INSIGHT_ACKNOWLEDGEMENTS: Final = by_agent(
+    "insight_acknowledgements", "insight_id", "insights.id", doc="To which agents which insight rings true."
 )
 
 WISDOM_CRYSTALS: Final = Table(
@@ -91,7 +82,7 @@ WISDOM_CRYSTALS: Final = Table(
         Column("insight_content", Type.TEXT),
         Column("resonance_count", Type.INTEGER, default=0,
                derived=Derived("count", "crystal_acknowledgements", match=("crystal_id",))),
-        Column("wisdom_score", Type.REAL, check=Check(least=0, most=1)),
+        Column("wisdom_score", Type.REAL, check=SHARE),
         Column("related_crystals", Type.SET, of=Type.ID, default=[], merge=Merge.GROW_SET,
                references="wisdom_crystals.crystal_id"),
         Column("tags", Type.SET, of=Type.TEXT, default=[], check=_TAGS),
@@ -99,8 +90,8 @@ WISDOM_CRYSTALS: Final = Table(
     indexes=(Index(("formation_time",)), Index(("resonance_count",), descending=True)),
     shared=True,
     access=READ_ALL,
-    places=Places(
-        relational=Relational(hash=("crystal_id",), partitions=16),
+    places=hashed(
+        "crystal_id",
         wide=Wide(("crystal_id",)),
         nodes=(
             Node(
@@ -117,19 +108,10 @@ WISDOM_CRYSTALS: Final = Table(
     doc="What several agents agree on.",
 )  # fmt: skip
 
-CRYSTAL_ACKNOWLEDGEMENTS: Final = Table(
-    "crystal_acknowledgements",
-    key=("crystal_id", "agent_id"),
-    columns=(
-        Column("crystal_id", Type.ID, nullable=False, references="wisdom_crystals.crystal_id"),
-        Column("agent_id", Type.AGENT, nullable=False),
-        Column("timestamp", Type.TIMESTAMP),
-    ),
-    shared=True,
-    access=READ_ALL,
-    places=Places(relational=Relational(hash=("crystal_id",), partitions=16)),
+CRYSTAL_ACKNOWLEDGEMENTS: Final = by_agent(
+    "crystal_acknowledgements", "crystal_id", "wisdom_crystals.crystal_id",
     doc="To which agents which crystal rings true.",
-)
+)  # fmt: skip
 
 AKASHIC_RECORDS: Final = Table(
     "akashic_records",

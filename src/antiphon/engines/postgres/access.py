@@ -71,6 +71,12 @@ def policies_sql(table: Table, tables: Mapping[str, Table], schema: str) -> list
     return [*found, *_matching_sql(table, conditions(table, tables)["agent"], schema)]
 
 
+def hidden_sql(table: Table, schema: str) -> list[str]:
+    """What takes a table from all of the roles."""
+    on = f"{quoted(schema)}.{quoted(table.name)}"
+    return [f"REVOKE ALL ON {on} FROM {quoted(role_name(schema, role))}" for role in ROLES]
+
+
 def match_name(table: Table) -> str:
     """What the function is called that finds words for an agent."""
     return named("_match", table.name)

@@ -29,6 +29,8 @@ TIMESTAMP_MS_MAX: Final = 9_224_318_015_999_999
 """The end of the year 294276, the last that PostgreSQL knows."""
 TIMESTAMP_MS_MIN: Final = -210_866_803_200_000
 """The beginning of its calendar, 4714 BC."""
+DURATION_MS_MAX: Final = ((1 << 63) - 1) // 1_000
+"""What fits an interval's microseconds."""
 _DAYS: Final = date(2000, 1, 1).toordinal()
 _OIDS: Final = {
     "boolean": 16, "bytea": 17, "bigint": 20, "text": 25, "double precision": 701, "date": 1082, "timestamptz": 1184,
@@ -76,10 +78,9 @@ def _timestamp(value: int) -> bytes:
 
 
 def _interval(value: int) -> bytes:
-    try:
-        return struct.pack("!iqii", 16, value * 1_000, 0, 0)
-    except struct.error:
-        raise Rejected("PostgreSQL holds no duration of more than 292,000 years in microseconds") from None
+    if abs(value) > DURATION_MS_MAX:
+        raise Rejected("PostgreSQL holds no duration of more than 292,000 years in microseconds")
+    return struct.pack("!iqii", 16, value * 1_000, 0, 0)
 
 
 def _numeric(value: Decimal) -> bytes:
@@ -193,13 +194,13 @@ def copied(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> bytes:
 # -- back --------------------------------------------------------------------------------------------------------
 
 
-def selected(column: Column, name: str, *, vectors: bool = True) -> str:
+def selected(column: Column, name: str) -> str:
     """The expression by which a column is read in a form that any value of it survives."""
     match column.type:
         case Type.TIMESTAMP | Type.DURATION:
             return f"(extract(epoch from {name}) * 1000)::bigint"
         case Type.VECTOR:
-            return f"{name}::real[]" if vectors else name
+            return f"{name}::real[]"
         case Type.GEO_POINT:
             return f"CASE WHEN {name} IS NOT NULL THEN ARRAY[{name}[0], {name}[1]] END"
         case Type.LIST | Type.SET if sql_type(column) in ("timestamptz[]", "interval[]"):

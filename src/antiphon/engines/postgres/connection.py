@@ -17,7 +17,9 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from antiphon.engines.postgres.ddl import Dialect
+from antiphon.engines.variables import check_url
 from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
+from antiphon.world.clock import SystemClock
 
 VERSION_MIN: Final = 160_000
 CONNECT_S_MAX: Final = 10
@@ -25,9 +27,28 @@ LOCK_MS_MAX: Final = 5_000
 STATEMENT_MS_MAX: Final = 60_000
 IDLE_IN_TRANSACTION_MS_MAX: Final = 30_000
 SILENCE_S_MAX: Final = 75.0
-"""A server that has said nothing for so long hangs: its connection is cut from this side."""
+"""A server that does not answer for so long hangs: its connection is cut from this side. Longer than any statement."""
 
 Session = psycopg.Connection[tuple[Any, ...]]
+_CLOCK: Final = SystemClock()
+
+
+class _Awaited(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that says since when its server is waited for."""
+
+    since_ms: float | None = None
+
+    def wait(self, *args: Any, **named: Any) -> Any:
+        """See the driver: all that is asked of the server, each part of a COPY too, is waited for here."""
+        self.since_ms = _CLOCK.monotonic_ms()
+        try:
+            return super().wait(*args, **named)
+        finally:
+            self.since_ms = None
+
+
+class Exhausted(Unavailable):
+    """The server has no room for so much in one transaction; half of it may fit."""
 
 
 def address_of(url: str) -> str:
@@ -41,6 +62,7 @@ def checked(url: str) -> str:
     try:
         if urlsplit(url).scheme not in ("postgresql", "postgres"):
             raise InvalidInput("a PostgreSQL server's URL begins with postgresql://")
+        check_url(url)
         address_of(url)
         conninfo_to_dict(url)
     except (ValueError, psycopg.ProgrammingError):
@@ -64,7 +86,7 @@ class Server:
         self.url, self.schema = checked(url), schema
         self._writes = writes
         self._silence_s = silence_s_max
-        self._session: Session | None = None
+        self._session: _Awaited | None = None
         self._turn = threading.RLock()
         self._dialect: Dialect | None = None
         self.version = 0
@@ -114,10 +136,10 @@ class Server:
             except psycopg.Error as error:
                 raise translated(error, self) from error
 
-    def _connected(self) -> Session:
+    def _connected(self) -> _Awaited:
         if self._session is not None and not self._session.closed:
             return self._session
-        session: Session = psycopg.connect(
+        session = _Awaited.connect(
             self.url,
             autocommit=True,
             prepare_threshold=None,
@@ -136,7 +158,7 @@ class Server:
         self._session = session
         return session
 
-    def _look(self, session: Session) -> None:
+    def _look(self, session: _Awaited) -> None:
         self.version = session.info.server_version
         if self.version < VERSION_MIN:
             raise InvalidInput(
@@ -169,20 +191,45 @@ class Server:
                 if isinstance(error, Unavailable) and not (isinstance(said, psycopg.Error) and said.sqlstate):
                     raise  # the connection was lost; an extension that is not preloaded is refused, and cuts it too
                 self.lacks.append(name)
-        with self.transaction() as session:
-            self._look(session)
+        with self.transaction():
+            self._look(self._connected())
 
 
-@contextlib.contextmanager
-def _watched(session: Session, silence_s: float) -> Iterator[None]:
-    """Cuts the connection when what is inside takes too long: a server that hangs answers no timeout of its own."""
-    cut = threading.Timer(silence_s, _cut, (session.fileno(),))
-    cut.daemon = True
-    cut.start()
-    try:
-        yield
-    finally:
-        cut.cancel()
+class _watched:  # used like a function
+    """Cuts the connection when its server does not answer for too long: one that hangs keeps no timeout of its own.
+
+    However long all of it takes: only what is waited for counts.
+    """
+
+    def __init__(self, session: _Awaited, silence_s: float) -> None:
+        self._session, self._descriptor, self._silence_s = session, session.fileno(), silence_s
+        self._turn = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> None:
+        self._wait(self._silence_s)
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._look)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _look(self) -> None:
+        with self._turn:
+            if self._timer is None:
+                return
+            since_ms = self._session.since_ms
+            waited_s = 0.0 if since_ms is None else (_CLOCK.monotonic_ms() - since_ms) / 1_000
+            if waited_s < self._silence_s:
+                self._wait(self._silence_s - waited_s)
+            else:
+                _cut(self._descriptor)
 
 
 def _cut(descriptor: int) -> None:
@@ -239,6 +286,11 @@ def translated(error: psycopg.Error, server: Server) -> AntiphonError:
         return InvalidInput(f"PostgreSQL at {where} is not reached with this user, password or database: {said}")
     if isinstance(error, errors.InsufficientPrivilege):
         return InvalidInput(f"PostgreSQL at {where}: this user may not do that: {said}")
+    if isinstance(error, errors.OutOfMemory):
+        return Exhausted(
+            f"PostgreSQL at {where} has no memory or no locks left for so much at once: {said}. If this stays, raise "
+            "max_locks_per_transaction there"
+        )
     if isinstance(error, errors.DiskFull):
         return Unavailable(f"PostgreSQL at {where}: the disk is full: {said}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
@@ -257,9 +309,21 @@ def translated(error: psycopg.Error, server: Server) -> AntiphonError:
     return Corrupt(f"PostgreSQL at {where}: {said}")
 
 
-def is_undefined(error: Exception) -> bool:
-    """Whether a table or a column is not there."""
-    return isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName)
+NOT_KEPT: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+"""What a server says of a table or a column that is not there."""
+NO_OPERATOR: Final = (errors.UndefinedFunction, errors.UndefinedObject)
+"""What it says of values that it cannot compare so."""
+
+
+@contextlib.contextmanager
+def unavailable(said: str, refusals: tuple[type[psycopg.Error], ...]) -> Iterator[None]:
+    """Raises Unavailable in these words where the server refuses what is inside in one of these ways: a read elsewhere
+    may still answer. Every other error is let through, for `translated`.
+    """
+    try:
+        yield
+    except refusals as error:
+        raise Unavailable(said) from error
 
 
 def _is_refused_login(error: psycopg.Error) -> bool:

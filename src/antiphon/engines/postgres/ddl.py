@@ -6,12 +6,12 @@ Text alone: nothing here talks to a server. `Dialect` says what the server has; 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from antiphon.engines.postgres.binary import sql_type
-from antiphon.model.places import Relational, Vectors
+from antiphon.model.places import Series, Vectors
 from antiphon.model.table import Check, Column, Index, Table, Type
 
 VERSION: Final = "_version"
@@ -31,7 +31,16 @@ class Dialect(msgspec.Struct, frozen=True):
 
     vectors: bool = True
     series: bool = True
+    ranges: bool = True
+    """Whether what is to be partitioned by time is: not so a table that was made otherwise."""
     schema: str = "antiphon"
+
+
+class Span(NamedTuple):
+    """By which time a table is partitioned, and how long each partition is."""
+
+    column: str
+    every_ms: int
 
 
 def quoted(name: str) -> str:
@@ -123,15 +132,13 @@ def table_sql(table: Table, dialect: Dialect) -> list[str]:
     lines += [f"CONSTRAINT {quoted(name)} CHECK ({check})" for name, check in checks if check]
     body = ",\n  ".join(lines)
     made = f"CREATE TABLE IF NOT EXISTS {name} (\n  {body}\n)"
-    place = table.places.relational
+    place, span = table.places.relational, ranged(table, dialect)
     before = f"CREATE SEQUENCE IF NOT EXISTS {numbers}"
-    if ranged(table, dialect) is not None:
-        assert place is not None
-        assert place.by_time is not None
+    if span is not None:
         default = f"{quoted(dialect.schema)}.{quoted(named(table.name, 'default'))}"
         return [
             before,
-            f"{made} PARTITION BY RANGE ({quoted(place.by_time)})",
+            f"{made} PARTITION BY RANGE ({quoted(span.column)})",
             f"CREATE TABLE IF NOT EXISTS {default} PARTITION OF {name} DEFAULT",
         ]
     if place is None or not (place.hash and place.partitions and set(place.hash) <= set(table.key)):
@@ -155,24 +162,33 @@ def is_partitioned(table: Table, dialect: Dialect) -> bool:
     return hashed or ranged(table, dialect) is not None
 
 
-def ranged(table: Table, dialect: Dialect) -> Relational | None:
-    """The place by which a table is partitioned by time; None where it is not, or where it is a hypertable instead."""
-    place = table.places.relational
-    if place is None or place.by_time is None or not place.every_ms or place.by_time not in table.key:
-        return None
-    return None if dialect.series and table.places.series is not None else place
+def series_of(table: Table, dialect: Dialect) -> Series | None:
+    """The place by which a table is a hypertable; None where it is none, and where not everybody may read every row.
+
+    Chunks lie in a schema of TimescaleDB's that everybody may enter, with the grants of their table and without its
+    policies: a policy would be no more than a request.
+    """
+    place = table.places.series
+    is_open = table.rollup_of is None and table.shared and table.access.rule == "all"
+    return place if place is not None and dialect.series and is_open and place.time in table.key else None
 
 
-def retained(table: Table, dialect: Dialect) -> tuple[str, int] | None:
-    """The column by which whole partitions or chunks are dropped when they are past, and how long each is in ms."""
-    place = ranged(table, dialect)
-    if place is not None and place.by_time is not None:
-        by = place.by_time, place.every_ms
-    elif dialect.series and table.places.series is not None and table.places.series.time in table.key:
-        by = table.places.series.time, table.places.series.chunk_ms
-    else:
+def ranged(table: Table, dialect: Dialect) -> Span | None:
+    """How a table is partitioned by time; None where it is not, or where it is a hypertable instead."""
+    if not dialect.ranges or series_of(table, dialect) is not None:
         return None
-    return by if table.retention is not None and table.retention.column == by[0] else None
+    relational, series = table.places.relational, table.places.series
+    if relational is not None and relational.by_time in table.key and relational.every_ms:
+        return Span(str(relational.by_time), relational.every_ms)
+    return Span(series.time, series.chunk_ms) if series is not None and series.time in table.key else None
+
+
+def retained(table: Table, dialect: Dialect) -> Span | None:
+    """By which time whole partitions or chunks are dropped when they are past, and how long each is."""
+    span, series = ranged(table, dialect), series_of(table, dialect)
+    if series is not None:
+        span = Span(series.time, series.chunk_ms)
+    return span if span is not None and table.retention is not None and table.retention.column == span.column else None
 
 
 def period_name(table: Table, period: int) -> str:
@@ -182,10 +198,10 @@ def period_name(table: Table, period: int) -> str:
 
 def period_sql(table: Table, period: int, dialect: Dialect) -> str:
     """What makes the partition of one period, counted from 1970."""
-    place = table.places.relational
-    assert place is not None
+    span = ranged(table, dialect)
+    assert span is not None
     schema = quoted(dialect.schema)
-    first, end = (f"timestamptz 'epoch' + INTERVAL '{n * place.every_ms / 1000:.3f} s'" for n in (period, period + 1))
+    first, end = (f"timestamptz 'epoch' + INTERVAL '{n * span.every_ms} ms'" for n in (period, period + 1))
     return (
         f"CREATE TABLE IF NOT EXISTS {schema}.{quoted(period_name(table, period))} PARTITION OF {schema}."
         f"{quoted(table.name)} FOR VALUES FROM ({first}) TO ({end})"
@@ -194,8 +210,8 @@ def period_sql(table: Table, period: int, dialect: Dialect) -> str:
 
 def hypertable_sql(table: Table, dialect: Dialect) -> list[str]:
     """What makes a table of the series place a hypertable; nothing without TimescaleDB."""
-    place = table.places.series
-    if place is None or not dialect.series or place.time not in table.key:
+    place = series_of(table, dialect)
+    if place is None:
         return []
     name = f"{quoted(dialect.schema)}.{quoted(table.name)}"
     return [
@@ -267,11 +283,19 @@ def _hnsw(table: Table, place: Vectors, dialect: Dialect) -> str:
     return f"{_on(table, 'hnsw', (place.column,), dialect)} USING hnsw ({expression} {operators}) WITH ({settings})"
 
 
-def lacking(table: Table, dialect: Dialect) -> list[str]:
-    """What this table asks for and the server has not, in a person's words."""
+def lacking(table: Table, dialect: Dialect, could: Dialect) -> list[str]:
+    """What this table asks for and has not, in a person's words; `could` is what the server has by now."""
+    mends = "the extension came after it: `antiphon migrate`"
     found = []
     if table.places.vectors and not dialect.vectors:
-        found.append(f"{table.name}: no pgvector, so its vectors are arrays without an index")
-    if table.places.series is not None and not dialect.series:
-        found.append(f"{table.name}: no TimescaleDB, so it is a plain table")
+        why = mends if could.vectors else "no pgvector"
+        found.append(f"{table.name}: its vectors are arrays without an index: {why}")
+    if not dialect.series and series_of(table, msgspec.structs.replace(dialect, series=True)) is not None:
+        why = mends if could.series else "no TimescaleDB"
+        found.append(f"{table.name}: it is no hypertable: {why}")
+    if not dialect.ranges:
+        found.append(
+            f"{table.name}: it was made without partitions by time: `antiphon migrate`; a hypertable whose rows not "
+            "everybody may see is readable to its owner alone until then"
+        )
     return found

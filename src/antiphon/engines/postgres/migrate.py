@@ -2,12 +2,14 @@
 
 | step | what it does | locks |
 |---|---|---|
-| add | columns, tables, indexes, partitions; nothing is rewritten | for an instant |
+| add | columns, tables, partitions; nothing is rewritten. In one transaction with the note of it | for an instant |
 | refill | the fence is raised, so that the feeder reads the tables again and fills what is new, batch by batch | none |
+| index | made while others write, where the table has no partitions | for an instant |
 | constrain | NOT NULL and checks: added unvalidated, then validated while others read and write | for an instant |
 | drop | what a former declaration had: a release later, by `--drop` | for an instant |
 
 Until the drop everything can go back: what is no longer declared keeps its data under another name or unconstrained.
+A migration may be killed anywhere: every step that is not noted yet can be taken twice.
 Every lock is waited for LOCK_MS_MAX at most; a step that does not get it is tried again and says so.
 """
 
@@ -28,19 +30,24 @@ FORMER: Final = "_former_"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One statement, in a transaction of its own; `alone` statements run outside of any."""
+    """Statements in a transaction of their own. One that runs `alone` is in none, and may leave half of what it makes:
+    `before` takes that away, each time it is tried.
+    """
 
     kind: str
     table: str
     sql: str
     alone: bool = False
+    before: str = ""
 
 
-def changed(kept: Table, wanted: Table, dialect: Dialect) -> list[Step]:
-    """What makes a table of one declaration into that of another, in order; nothing where they are kept alike."""
+def changed(kept: Table, wanted: Table, dialect: Dialect, mark: str) -> list[Step]:
+    """What makes a table of one declaration into that of another, in order; nothing where they are kept alike. What is
+    put aside has the mark in its name.
+    """
     if _rebuilt(kept, wanted, dialect):
-        return list(anew(kept, wanted, dialect))
-    return list(_altered(kept, wanted, dialect))
+        return list(anew(wanted, dialect, mark))
+    return list(_altered(kept, wanted, dialect, mark))
 
 
 def _rebuilt(kept: Table, wanted: Table, dialect: Dialect) -> bool:
@@ -51,25 +58,27 @@ def _rebuilt(kept: Table, wanted: Table, dialect: Dialect) -> bool:
         return (
             table.key,
             [sql_type(table.column(name)) for name in table.key],
-            (place.hash, place.partitions, place.by_time, place.every_ms) if place is not None else None,
-            dialect.series and table.places.series is not None,
+            (place.hash, place.partitions) if place is not None else None,
+            ddl.ranged(table, dialect),
+            ddl.series_of(table, dialect) is not None,
         )
 
     return bones(kept) != bones(wanted)
 
 
-def anew(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
-    """The table is put aside with its partitions, and made and filled again."""
+def anew(wanted: Table, dialect: Dialect, mark: str) -> Iterator[Step]:
+    """The table is put aside with its partitions, under names with the mark, and made and filled again."""
     schema, name = quoted(dialect.schema), wanted.name
-    aside = named(f"{FORMER}{name}", kept.fingerprint[:8])
+    aside = named(f"{FORMER}{name}", mark)
     yield Step("add", name, f"ALTER TABLE {schema}.{quoted(name)} RENAME TO {quoted(aside)}")
+    yield Step("add", name, _hidden(f"{schema}.{quoted(aside)}"))
     yield Step(
         "add",
         name,
         f"DO $$ DECLARE one record; BEGIN FOR one IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = "
-        f"i.inhrelid WHERE i.inhparent = {literal(f'{schema}.{quoted(aside)}')}::regclass LOOP EXECUTE format('ALTER "
-        f"TABLE {schema}.%I RENAME TO %I', one.relname, left('{FORMER}' || one.relname, 54) || "
-        f"'_{kept.fingerprint[:8]}'); END LOOP; END $$",
+        f"i.inhrelid WHERE i.inhparent = {literal(f'{schema}.{quoted(aside)}')}::regclass AND c.relnamespace = "
+        f"{literal(schema)}::regnamespace LOOP EXECUTE format('ALTER "
+        f"TABLE {schema}.%I RENAME TO %I', one.relname, {_ASIDE} || '_{mark}'); END LOOP; END $$",
     )
     yield Step(
         "add",
@@ -77,8 +86,7 @@ def anew(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
         "DO $$ DECLARE one record; BEGIN FOR one IN SELECT indexrelid::regclass::text AS spelled, c.relname FROM "
         "pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = "
         f"{literal(f'{schema}.{quoted(aside)}')}::regclass LOOP "
-        f"EXECUTE format('ALTER INDEX %s RENAME TO %I', one.spelled, left('{FORMER}' || one.relname, 54) || "
-        f"'_{kept.fingerprint[:8]}'); END LOOP; END $$",
+        f"EXECUTE format('ALTER INDEX %s RENAME TO %I', one.spelled, {_ASIDE} || '_{mark}'); END LOOP; END $$",
     )
     for sql in (
         *ddl.table_sql(wanted, dialect),
@@ -89,7 +97,20 @@ def anew(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
     yield Step("refill", name, refill_sql(dialect))
 
 
-def _altered(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
+_ASIDE: Final = f"left('{FORMER}' || one.relname, 44) || '_' || left(md5(one.relname), 8)"
+"""What a partition or an index is called that is put aside: a long name too stays its own."""
+
+
+def _hidden(aside: str) -> str:
+    """What takes a table from whoever was let in: it is kept, not shown."""
+    return (
+        "DO $$ DECLARE one record; BEGIN FOR one IN SELECT DISTINCT grantee::regrole::text AS name FROM pg_class c, "
+        f"aclexplode(c.relacl) WHERE c.oid = {literal(aside)}::regclass AND grantee NOT IN (0, c.relowner) LOOP "
+        f"EXECUTE {literal(f'REVOKE ALL ON {aside} FROM ')} || one.name; END LOOP; END $$"
+    )
+
+
+def _altered(kept: Table, wanted: Table, dialect: Dialect, mark: str) -> Iterator[Step]:
     schema, name = quoted(dialect.schema), wanted.name
     on = f"{schema}.{quoted(name)}"
     had = {column.name: column for column in kept.columns}
@@ -100,7 +121,7 @@ def _altered(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
         if column.name not in want or aside:
             yield from unbound(on, name, column)
         if aside:
-            former = named(f"{FORMER}{column.name}", kept.fingerprint[:8])
+            former = named(f"{FORMER}{column.name}", mark)
             yield Step("add", name, f"ALTER TABLE {on} RENAME COLUMN {quoted(column.name)} TO {quoted(former)}")
     for column in wanted.columns:
         if column.name not in had or sql_type(had[column.name]) != sql_type(column):
@@ -128,10 +149,11 @@ def unbound(on: str, table: str, column: Column) -> Iterator[Step]:
 def bound(on: str, table: str, column: Column, before: Column | None) -> Iterator[Step]:
     name, check = quoted(column.name), ddl.check_of(column)
     constraint = quoted(ddl.check_name(table, column))
-    if before is not None and ddl.check_of(before) != check and ddl.check_of(before):
+    if before is not None and ddl.check_of(before) and not check:
         yield Step("constrain", table, f"ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {constraint}")
     if check and (before is None or ddl.check_of(before) != check):
-        yield Step("constrain", table, f"ALTER TABLE {on} ADD CONSTRAINT {constraint} CHECK ({check}) NOT VALID")
+        anew = f"DROP CONSTRAINT IF EXISTS {constraint}, ADD CONSTRAINT {constraint}"
+        yield Step("constrain", table, f"ALTER TABLE {on} {anew} CHECK ({check}) NOT VALID")
         yield Step("constrain", table, f"ALTER TABLE {on} VALIDATE CONSTRAINT {constraint}")
     if before is not None and before.nullable == column.nullable:
         return
@@ -140,10 +162,11 @@ def bound(on: str, table: str, column: Column, before: Column | None) -> Iterato
             yield Step("constrain", table, f"ALTER TABLE {on} ALTER COLUMN {name} DROP NOT NULL")
         return
     filled = quoted(named(table, column.name, "filled"))
-    yield Step("constrain", table, f"ALTER TABLE {on} ADD CONSTRAINT {filled} CHECK ({name} IS NOT NULL) NOT VALID")
+    anew = f"DROP CONSTRAINT IF EXISTS {filled}, ADD CONSTRAINT {filled}"
+    yield Step("constrain", table, f"ALTER TABLE {on} {anew} CHECK ({name} IS NOT NULL) NOT VALID")
     yield Step("constrain", table, f"ALTER TABLE {on} VALIDATE CONSTRAINT {filled}")
     yield Step("constrain", table, f"ALTER TABLE {on} ALTER COLUMN {name} SET NOT NULL")
-    yield Step("constrain", table, f"ALTER TABLE {on} DROP CONSTRAINT {filled}")
+    yield Step("constrain", table, f"ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {filled}")
 
 
 def _indexes(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
@@ -154,32 +177,48 @@ def _indexes(kept: Table, wanted: Table, dialect: Dialect) -> Iterator[Step]:
         if sql in had:
             continue
         if plain and not ddl.hypertable_sql(wanted, dialect):
+            index = f"{quoted(dialect.schema)}.{quoted(sql.split(chr(34))[1])}"
+            broken = f"SELECT FROM pg_index WHERE indexrelid = to_regclass({literal(index)}) AND NOT indisvalid"
+            cleared = (
+                f"DO $$ BEGIN IF EXISTS ({broken}) THEN DROP INDEX {index}; END IF; END $$"  # of one that was killed
+            )
             unhurried = sql.replace("CREATE INDEX IF NOT EXISTS", "CREATE INDEX CONCURRENTLY IF NOT EXISTS", 1)
-            yield Step("add", wanted.name, unhurried, alone=True)
+            yield Step("index", wanted.name, unhurried, alone=True, before=cleared)
         else:
-            yield Step("add", wanted.name, sql)
+            yield Step("index", wanted.name, sql)
 
 
 def dropped(kept: Table, wanted: Table, dialect: Dialect) -> list[Step]:
-    """What a former declaration had and today's has not: after this there is no way back but to fill again."""
+    """What a former declaration had and today's has not, besides what was put aside (`shape.put_aside`): after this
+    there is no way back but to fill again.
+    """
     schema, name = quoted(dialect.schema), wanted.name
     on = f"{schema}.{quoted(name)}"
     if _rebuilt(kept, wanted, dialect):
-        aside = quoted(named(f"{FORMER}{name}", kept.fingerprint[:8]))
-        return [Step("drop", name, f"DROP TABLE IF EXISTS {schema}.{aside}")]
-    want = {column.name: column for column in wanted.columns}
-    found = []
-    for column in kept.columns:
-        if column.name not in want:
-            found.append(Step("drop", name, f"ALTER TABLE {on} DROP COLUMN IF EXISTS {quoted(column.name)}"))
-        elif sql_type(want[column.name]) != sql_type(column):
-            former = quoted(named(f"{FORMER}{column.name}", kept.fingerprint[:8]))
-            found.append(Step("drop", name, f"ALTER TABLE {on} DROP COLUMN IF EXISTS {former}"))
+        return []
+    found = [
+        Step("drop", name, f"ALTER TABLE {on} DROP COLUMN IF EXISTS {quoted(column.name)}")
+        for column in kept.columns
+        if column.name not in wanted.by_name
+    ]
     gone = set(ddl.indexes_sql(kept, dialect)) - set(ddl.indexes_sql(wanted, dialect))
     for sql in sorted(gone):
         index = sql.split('"')[1]
         found.append(Step("drop", name, f"DROP INDEX IF EXISTS {schema}.{quoted(index)}"))
     return found
+
+
+def difference(kept: Table, wanted: Table) -> str:
+    """What is between two declarations of a table, in a person's words."""
+    had, want = kept.by_name, wanted.by_name
+    said = [f"column {name} is added" for name in want if name not in had]
+    said += [f"column {name} is declared no more" for name in had if name not in want]
+    said_of = msgspec.json.encode  # what comes out of the catalogue has tuples where a declaration may have lists
+    both = [name for name in want if name in had and said_of(want[name]) != said_of(had[name])]
+    said += [f"column {name} is declared otherwise" for name in both]
+    fields = [name for name in Table.__struct_fields__ if name != "columns"]
+    rest = [name for name in fields if said_of(getattr(kept, name)) != said_of(getattr(wanted, name))]
+    return "; ".join([*said, *([f"{', '.join(rest)} declared otherwise"] if rest else [])])
 
 
 def refill_sql(dialect: Dialect) -> str:

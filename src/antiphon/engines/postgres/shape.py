@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -16,15 +16,21 @@ from antiphon.engines.postgres.migrate import FORMER, Step, anew, bound, refill_
 from antiphon.model.table import Column, Table, Type
 
 _OWN: Final = ((ddl.VERSION, "bigint"), (ddl.AUTHOR, "bytea"), (ddl.NUMBER, "bigint"))
+_ARRAY: Final = "real[]"
+"""What a vector is where there is no pgvector."""
 _SCHEMA: Final = re.compile(r"^(\w+|\"[^\"]+\")\.")
 
 
 class Held(msgspec.Struct):
-    """A table as the server has it: by column its type, those that must be given, and whether policies hold."""
+    """A table as the server has it: by column its type, those that must be given, whether policies hold, and whether
+    it is partitioned by time, or a hypertable.
+    """
 
     types: dict[str, str]
     given: set[str]
     policed: bool
+    ranged: bool
+    series: bool = False
 
 
 def held(session: Session, tables: Iterable[Table], schema: str) -> dict[str, Held]:
@@ -32,18 +38,39 @@ def held(session: Session, tables: Iterable[Table], schema: str) -> dict[str, He
     found: dict[str, Held] = {}
     rows = session.execute(
         "SELECT c.relname, c.relrowsecurity, a.attname, format_type(a.atttypid, a.atttypmod), "
-        "a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' FROM pg_class c JOIN pg_namespace n ON n.oid = "
+        "a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', EXISTS (SELECT FROM pg_partitioned_table p WHERE "
+        "p.partrelid = c.oid AND p.partstrat = 'r') FROM pg_class c JOIN pg_namespace n ON n.oid = "
         "c.relnamespace LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
         "WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname = ANY(%s)",
         (schema, [table.name for table in tables]),
     )
-    for name, policed, column, kind, must in rows:
-        one = found.setdefault(name, Held({}, set(), policed))
+    for name, policed, column, kind, must, ranged in rows:
+        one = found.setdefault(name, Held({}, set(), policed, ranged))
         if column is not None:
             one.types[column] = _SCHEMA.sub("", kind)
             if must:
                 one.given.add(column)
+    if session.execute("SELECT to_regclass('timescaledb_information.hypertables')").fetchone() != (None,):
+        asked = "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE hypertable_schema = %s"
+        for (name,) in session.execute(asked, (schema,)):
+            if name in found:
+                found[name].series = True
     return found
+
+
+def standing(table: Table, there: Held | None, dialect: Dialect) -> Dialect:
+    """What the server can do with a table as it stands: less than it could where an extension came after the table."""
+    if there is None:
+        return dialect
+    arrays = any(there.types.get(column.name) == _ARRAY for column in table.columns if column.type == Type.VECTOR)
+    plain = ddl.series_of(table, dialect) is not None and not there.series
+    has = msgspec.structs.replace(dialect, vectors=dialect.vectors and not arrays, series=dialect.series and not plain)
+    return msgspec.structs.replace(has, ranges=ddl.ranged(table, has) is None or there.ranged)
+
+
+def is_exposed(table: Table, there: Held, dialect: Dialect) -> bool:
+    """Whether it is a hypertable although not everybody may read it: its chunks are a way around its policies."""
+    return there.series and ddl.series_of(table, dialect) is None
 
 
 def _wanted(column: Column) -> tuple[str, ...]:
@@ -72,28 +99,43 @@ def _columns(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield from ((name, (kind,)) for name, kind in _OWN)
 
 
-def mended(table: Table, there: Held | None, dialect: Dialect) -> list[Step]:
-    """What makes the table as it was declared; nothing where it is. What was altered is put aside, not dropped."""
+def mended(table: Table, there: Held | None, dialect: Dialect, mark: str) -> list[Step]:
+    """What makes the table as it was declared, and makes use of an extension that came after it; nothing where it is
+    so. What was there is put aside under a name with the mark, not dropped.
+    """
     if not altered(table, there):
-        return []
+        return _extended(table, there, dialect, mark) if there is not None else []
     made = [*ddl.table_sql(table, dialect), *ddl.hypertable_sql(table, dialect), *ddl.indexes_sql(table, dialect)]
     if there is None:
         return [*(Step("add", table.name, sql) for sql in made), Step("refill", table.name, refill_sql(dialect))]
     bones = {*table.key, *(name for name, _ in _OWN)}
     if any(there.types.get(name) not in kinds for name, kinds in _columns(table) if name in bones):
-        return list(anew(table, table, dialect))
-    return list(_columns_mended(table, there, dialect))
+        return list(anew(table, dialect, mark))
+    wrong = [column for column in table.columns if there.types.get(column.name) not in _wanted(column)]
+    return list(_columns_mended(table, there, dialect, wrong, mark))
 
 
-def _columns_mended(table: Table, there: Held, dialect: Dialect) -> Iterator[Step]:
+def _extended(table: Table, there: Held, dialect: Dialect, mark: str) -> list[Step]:
+    """A hypertable in place of a plain or partitioned table, or partitions in place of one that should be none; vectors
+    with their index in place of arrays.
+    """
+    has = standing(table, there, dialect)
+    if has.series != dialect.series or has.ranges != dialect.ranges or is_exposed(table, there, dialect):
+        return list(anew(table, dialect, mark))
+    if has.vectors == dialect.vectors:
+        return []
+    arrays = [column for column in table.columns if column.type == Type.VECTOR and there.types[column.name] == _ARRAY]
+    return list(_columns_mended(table, there, dialect, arrays, mark))
+
+
+def _columns_mended(table: Table, there: Held, dialect: Dialect, wrong: Sequence[Column], mark: str) -> Iterator[Step]:
     on = f"{quoted(dialect.schema)}.{quoted(table.name)}"
     for name in sorted(there.given - set(table.names) - {name for name, _ in _OWN}):
         yield Step("add", table.name, f"ALTER TABLE {on} ALTER COLUMN {quoted(name)} DROP NOT NULL")
-    wrong = [column for column in table.columns if there.types.get(column.name) not in _wanted(column)]
     for column in wrong:
         if column.name in there.types:
             yield from unbound(on, table.name, column)
-            former = quoted(named(f"{FORMER}{column.name}", table.fingerprint[:8]))
+            former = quoted(named(f"{FORMER}{column.name}", mark))
             yield Step("add", table.name, f"ALTER TABLE {on} RENAME COLUMN {quoted(column.name)} TO {former}")
         else:  # renamed, perhaps: its check went with it
             check = quoted(ddl.check_name(table.name, column))
@@ -104,8 +146,29 @@ def _columns_mended(table: Table, there: Held, dialect: Dialect) -> Iterator[Ste
         index = sql.split('"')[1]
         if any(quoted(column.name) in sql for column in wrong):
             yield Step("add", table.name, f"DROP INDEX IF EXISTS {quoted(dialect.schema)}.{quoted(index)}")
-        yield Step("add", table.name, sql)
+        yield Step("index", table.name, sql)
     if wrong:
         yield Step("refill", table.name, refill_sql(dialect))
     for column in wrong:
         yield from bound(on, table.name, column, None)
+
+
+def put_aside(session: Session, schema: str) -> list[Step]:
+    """What drops all that migrations have put aside, whatever for: tables, and columns of those that are there."""
+    q = quoted(schema)
+    tables = session.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND "
+        "c.relkind IN ('r', 'p') AND NOT c.relispartition AND starts_with(c.relname, %s) ORDER BY 1",
+        (schema, FORMER),
+    ).fetchall()
+    columns = session.execute(
+        "SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a "
+        "ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE n.nspname = %s AND c.relkind IN ('r', "
+        "'p') AND NOT c.relispartition AND NOT starts_with(c.relname, %s) AND starts_with(a.attname, %s) ORDER BY 1, 2",
+        (schema, FORMER, FORMER),
+    ).fetchall()
+    found = [Step("drop", str(name), f"DROP TABLE IF EXISTS {q}.{quoted(name)}") for (name,) in tables]
+    return found + [
+        Step("drop", str(name), f"ALTER TABLE {q}.{quoted(name)} DROP COLUMN IF EXISTS {quoted(column)}")
+        for name, column in columns
+    ]

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from antiphon.engines.postgres import ddl
 from antiphon.engines.postgres.access import SETTING, match_name, role_name
 from antiphon.engines.postgres.binary import selected, value_of
-from antiphon.engines.postgres.connection import Server, Session, enter
+from antiphon.engines.postgres.connection import NO_OPERATOR, NOT_KEPT, Server, Session, enter, unavailable
 from antiphon.engines.postgres.ddl import NUMBER, quoted
 from antiphon.engines.postgres.values import asked, parameter
 from antiphon.model.errors import Corrupt, Unavailable
@@ -22,7 +22,7 @@ from antiphon.model.table import Table
 from antiphon.model.values import key_values
 from antiphon.query.access import Reader, seen_by
 from antiphon.query.plan import Path, Plan, Position, Stretch, Term, stretches
-from antiphon.query.reach import Found
+from antiphon.query.reach import Found, refuse_unsealed
 from antiphon.query.source import Part
 from antiphon.views.store import StoredRow
 
@@ -67,24 +67,35 @@ class PostgresSource:
 
     @contextmanager
     def _as(self, reader: Reader, table: Table) -> Iterator[Session]:
+        refuse_unsealed(table, "PostgreSQL")
         seen_by(reader, table, self._declared)  # refuses what nobody may read alone, in the same words as the file does
         with self.reading():
             session: Session = self._inside.session
             enter(session, role_name(self._schema, "agent"), {SETTING: reader.agent.hex()})
-            yield session
+            said = f"the table {table.name!r} is not kept in this PostgreSQL, or not as it is declared here"
+            with unavailable(said, NOT_KEPT):
+                yield session
 
     # -- as a place within reach ---------------------------------------------------------------------------------
 
     name: Final = "store"
 
     def find(self, table: Table, key: bytes, reader: Reader) -> Found | None:
-        """A row, its author and its age; see `query/reach.py`. *Cost*: four round trips."""
+        """A row, its author and its age; see `query/reach.py`. *Cost*: four round trips.
+
+        That a row is gone, or is another's, no reader may learn here: None.
+        """
         where = self._where_key(table, key)
         ago = "(extract(epoch FROM clock_timestamp() - pulse) * 1000)::bigint"
         age = f"(SELECT {ago} FROM {quoted(self._schema)}._fence)"
         text = f"SELECT {self._shown(table)}, {ddl.AUTHOR}, {age} FROM {self._name(table)} {where.text}"
-        with self._as(reader, table) as session:
-            row = session.execute(text, where.values, binary=True).fetchone()
+        try:
+            with self._as(reader, table) as session:
+                row = session.execute(text, where.values, binary=True).fetchone()
+        except Unavailable as error:
+            if isinstance(error.__cause__, NOT_KEPT):  # of this table it knows nothing; of others it may
+                return None
+            raise
         if row is None:
             return None
         if row[-1] is None:
@@ -153,37 +164,22 @@ class PostgresSource:
         )
 
     def _shown(self, table: Table) -> str:
-        vectors = self._server.dialect.vectors
-        return ", ".join(
-            [NUMBER, *(selected(column, quoted(column.name), vectors=vectors) for column in table.columns)]
-        )
+        return ", ".join([NUMBER, *(selected(column, quoted(column.name)) for column in table.columns)])
 
     def _along(self, plan: Plan, tests: Sequence[Term]) -> Sql:
         held = _all(plan.table, tests)
         terms = [held.text]
         if plan.path.index is not None and plan.path.index.where is not None:
-            terms.append(f"({ddl.where_of(plan.path.index)})")  # as in the index, or it would not be used
+            condition = ddl.where_of(plan.path.index).replace("%", "%%")  # declared values are no placeholders
+            terms.append(f"({condition})")  # as in the index, or it would not be used
         return Sql(f"WHERE {' AND '.join(terms)}", held.values)
 
     def _rows(self, table: Table, reader: Reader, rest: Sql, *, extra: str = "") -> list[StoredRow]:
-        dialect = self._server.dialect
-        shown = [selected(column, quoted(column.name), vectors=dialect.vectors) for column in table.columns]
+        shown = [selected(column, quoted(column.name)) for column in table.columns]
         text = f"SELECT {NUMBER}, {', '.join(shown)} FROM {self._name(table)} {rest.text}"
         with self._as(reader, table) as session:
-            try:
-                rows = session.execute(text, rest.values, binary=True).fetchall()
-            except Exception as error:
-                raise self._missing(table, error) from error
+            rows = session.execute(text, rest.values, binary=True).fetchall()
         return [_stored(table, row) for row in rows]
-
-    def _missing(self, table: Table, error: Exception) -> Exception:
-        from antiphon.engines.postgres.connection import is_undefined
-
-        if is_undefined(error):
-            return Unavailable(
-                f"the table {table.name!r} is not kept in this PostgreSQL, or not as it is declared here"
-            )
-        return error
 
     def _name(self, table: Table) -> str:
         return f"{quoted(self._schema)}.{quoted(table.name)}"
@@ -205,7 +201,10 @@ class PostgresSource:
             f"SELECT {far}, {NUMBER} FROM {self._name(plan.table)} {along.text} AND {quoted(column)} IS NOT NULL "
             f"ORDER BY {far} LIMIT {k:d}"
         )
-        with self._as(reader, plan.table) as session:
+        arrays = (
+            f"the vectors of {plan.table.name!r} are arrays in this PostgreSQL: `antiphon migrate` makes them vectors"
+        )
+        with self._as(reader, plan.table) as session, unavailable(arrays, NO_OPERATOR):
             session.execute(f"SET LOCAL hnsw.ef_search = {min(1_000, max(CANDIDATES_MIN, 4 * k)):d}")
             session.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             found = session.execute(text, (vector, *along.values, vector)).fetchall()
@@ -217,8 +216,7 @@ class PostgresSource:
         along = self._along(plan, [Term(name, "some") for name in columns])
         declared = [plan.table.column(name) for name in columns]
         listed = ", ".join(quoted(name) for name in columns)
-        vectors = self._server.dialect.vectors
-        shown = ", ".join(selected(column, quoted(column.name), vectors=vectors) for column in declared)
+        shown = ", ".join(selected(column, quoted(column.name)) for column in declared)
         text = (
             f"SELECT {shown}, many FROM (SELECT {listed}, count(*) AS many FROM {self._name(plan.table)} {along.text} "
             f"GROUP BY {listed} HAVING count(*) > 1 ORDER BY {listed} LIMIT {limit:d}) AS found ORDER BY {listed}"
@@ -257,7 +255,7 @@ class PostgresSource:
         declared = plan.table.column(column)
         along = self._along(plan, ())
         name = quoted(column)
-        shown = selected(declared, name, vectors=self._server.dialect.vectors)
+        shown = selected(declared, name)
         text = (
             f"SELECT {shown} FROM (SELECT DISTINCT {name} FROM {self._name(plan.table)} {along.text} "
             f"AND {name} IS NOT NULL ORDER BY {name} LIMIT {limit:d}) AS found ORDER BY {name}"

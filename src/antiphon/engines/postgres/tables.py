@@ -7,23 +7,29 @@ takes what is newer. Rows that are gone leave their key and version in `_gone`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
-from antiphon.engines.postgres import access, ddl
+from antiphon.engines.postgres import access, aside, ddl, founding
 from antiphon.engines.postgres.binary import Encoder, copied, encoder, selected, sql_type, value_of
-from antiphon.engines.postgres.connection import Server, Session, address_of, bounds
-from antiphon.engines.postgres.partitions import Partitions
-from antiphon.engines.postgres.shape import Held, altered, held
+from antiphon.engines.postgres.connection import Exhausted, Server, Session, address_of, bounds
+from antiphon.engines.postgres.deleting import Deleting
+from antiphon.engines.postgres.migrate import refill_sql
+from antiphon.engines.postgres.partitions import NEW_PERIODS_MAX, Partitions, portions
+from antiphon.engines.postgres.scrubbing import Scrubbing
+from antiphon.engines.postgres.shape import Held, altered, held, is_exposed, standing
+from antiphon.engines.postgres.showing import Dashboards
 from antiphon.engines.postgres.values import asked, parameter
-from antiphon.model.errors import Conflict, Corrupt, InvalidInput, Rejected
+from antiphon.model.dashboard import Dashboard
+from antiphon.model.errors import Corrupt, InvalidInput, Rejected
 from antiphon.model.table import Column, Table, Type
 from antiphon.model.values import key_of, key_values
-from antiphon.views.feed import Change, version_of
+from antiphon.views.feed import Change, EngineEmptied, Fence, Marks, check_fence, version_of
+from antiphon.world.clock import Clock, SystemClock
 
 COPY_BYTES: Final = 1 << 20
 
@@ -32,6 +38,8 @@ class _Plan(msgspec.Struct, frozen=True):
     """The statements of one table, made once."""
 
     table: Table
+    dialect: ddl.Dialect
+    """What the server can do with this table: less than it could where an extension came after it."""
     names: tuple[str, ...]
     encoders: tuple[Encoder, ...]
     stage: str
@@ -44,6 +52,13 @@ class _Plan(msgspec.Struct, frozen=True):
     page: str
 
 
+class _Turn(msgspec.Struct, frozen=True):
+    """Under which epoch a feeder calls, and which marks it may find."""
+
+    epoch: int
+    marks: Marks | None
+
+
 class PostgresTables:
     """Rows of declared tables in one schema of a PostgreSQL database; see `Sink` for the promises.
 
@@ -51,22 +66,36 @@ class PostgresTables:
     written.
     """
 
-    def __init__(self, url: str, *, schema: str = "antiphon", **limits: Any) -> None:
+    def __init__(self, url: str, *, schema: str = "antiphon", clock: Clock | None = None, **limits: Any) -> None:
         self._server = Server(url, schema=schema, **limits)
         self._schema = schema
         self._plans: dict[str, _Plan] = {}
-        self._partitions = Partitions()
+        self._clock = clock or SystemClock()
+        self._partitions = Partitions(self._clock)
+        self._deleting = Deleting(schema)
         self._has_roles = True
         self._horizons: dict[str, int] = {}
+        self._kept_back: list[str] = []
+        self._forgets = 0
+        self._dashboards = Dashboards(self._server, schema)
+        self._scrubbing = Scrubbing(self._server, schema)
 
     @property
     def lacks(self) -> list[str]:
         """What the server has not, in a person's words: tables work without it."""
-        found = [line for plan in self._plans.values() for line in ddl.lacking(plan.table, self._server.dialect)]
+        found = [
+            line
+            for plan in self._plans.values()
+            for line in ddl.lacking(plan.table, plan.dialect, self._server.dialect)
+        ]
         names = ", ".join(access.role_name(self._schema, role) for role in access.ROLES)
         said = f"this user may make no roles, and not all of {names} are there: only the tables' owner may read them"
         roles = [] if self._has_roles else [said]
-        return [*(f"the extension {name} is not to be had" for name in self._server.lacks), *roles, *found]
+        lost = (f"the extension {name} is not to be had" for name in self._server.lacks)
+        names = ", ".join(self._kept_back)
+        said = f"{names}: what migrations kept of before could not be dropped, though something was forgotten since: "
+        kept = [said + "somebody uses it; `antiphon migrate --drop`"] if names else []
+        return [*lost, *roles, *found, *kept, *self._dashboards.lacks]
 
     def close(self) -> None:
         """Ends the connection."""
@@ -74,86 +103,66 @@ class PostgresTables:
 
     # -- the fence -----------------------------------------------------------------------------------------------
 
-    def epoch(self) -> int:
+    def kept(self) -> Fence:
         with self._server.transaction() as session:
             bounds(session)
-            self._found(session)
-            row = session.execute(f"SELECT epoch FROM {self._q('_fence')}").fetchone()
-            return 0 if row is None else int(row[0])
+            founding.found(session, self._schema)
+            return self._kept(session)
 
-    def fence(self, known: int, epoch: int) -> bool:
+    def _kept(self, session: Session, *, lock: bool = False) -> Fence:
+        asked = f"SELECT epoch, mark, owner FROM {self._q('_fence')}{' FOR UPDATE' if lock else ''}"
+        row = session.execute(asked).fetchone()
+        return Fence() if row is None else Fence(int(row[0]), int(row[1]), bytes(row[2]))
+
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
         if epoch <= known:
-            return False
+            return None
         with self._server.transaction() as session:
             bounds(session)
-            self._found(session)
-            if known == 0:
-                made = session.execute(
-                    f"INSERT INTO {self._q('_fence')} (one, epoch) VALUES (TRUE, %s) ON CONFLICT (one) DO UPDATE SET "
-                    "epoch = EXCLUDED.epoch WHERE _fence.epoch = 0",
-                    (epoch,),
-                )
-            else:
-                made = session.execute(f"UPDATE {self._q('_fence')} SET epoch = %s WHERE epoch = %s", (epoch, known))
-            return made.rowcount == 1
+            founding.found(session, self._schema)
+            before = self._kept(session, lock=True)
+            raised = session.execute(
+                f"INSERT INTO {self._q('_fence')} (one, epoch, mark, owner) VALUES (TRUE, %s, %s, %s) ON CONFLICT "
+                "(one) DO UPDATE SET (epoch, mark, owner) = (EXCLUDED.epoch, EXCLUDED.mark, EXCLUDED.owner) "
+                "WHERE _fence.epoch = %s",
+                (epoch, mark, owner, known),
+            )
+            return before if raised.rowcount == 1 and before.epoch == known else None
 
     def _q(self, name: str) -> str:
         return f"{ddl.quoted(self._schema)}.{ddl.quoted(name)}"
 
-    def _is_founded(self, session: Session) -> bool:
-        return session.execute("SELECT to_regclass(%s)", (self._q("_gone"),)).fetchone() != (None,)
-
-    def _found(self, session: Session) -> None:
-        """Makes the schema and what every engine keeps beside its rows."""
-        if self._is_founded(session):
-            return
-        session.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
-        if session.execute("SELECT to_regnamespace(%s)", (ddl.quoted(self._schema),)).fetchone() == (None,):
-            session.execute(f"CREATE SCHEMA IF NOT EXISTS {ddl.quoted(self._schema)}")  # asks for a right to it first
-        session.execute(
-            f"CREATE TABLE IF NOT EXISTS {self._q('_fence')} (one boolean PRIMARY KEY CHECK (one), "
-            "epoch bigint NOT NULL, pulse timestamptz)"
-        )
-        session.execute(
-            f'CREATE TABLE IF NOT EXISTS {self._q("_tables")} (name text COLLATE "C" PRIMARY KEY, '
-            "fingerprint text NOT NULL, declaration json NOT NULL, pending json NOT NULL DEFAULT '[]', "
-            "former json NOT NULL DEFAULT '[]', filled_from bigint NOT NULL DEFAULT 0, "
-            "since timestamptz NOT NULL DEFAULT now())"
-        )
-        session.execute(
-            f'CREATE TABLE IF NOT EXISTS {self._q("_gone")} (name text COLLATE "C", key bytea, '
-            "version bigint NOT NULL, PRIMARY KEY (name, key))"
-        )
-
-    def _hold(self, session: Session, epoch: int) -> None:
-        """Holds the fence for this transaction. Raises Conflict under another epoch."""
+    def _hold(self, session: Session, turn: _Turn, *, moves: bool = False) -> None:
+        """Holds the fence for this transaction, and moves its mark; raises what `check_fence` says."""
         bounds(session)
-        row = session.execute(f"SELECT epoch FROM {self._q('_fence')} FOR UPDATE").fetchone()
-        kept = 0 if row is None else int(row[0])
-        if kept != epoch:
-            raise Conflict(
-                f"this engine is fed under epoch {kept} by now, no longer under {epoch}: stop feeding it here, or "
-                "start again to take it over",
-                epoch=kept,
+        epoch, marks = turn.epoch, turn.marks
+        if moves and marks is not None:
+            moved = session.execute(
+                f"UPDATE {self._q('_fence')} SET mark = %s WHERE epoch = %s AND mark BETWEEN %s AND %s",
+                (marks.most, epoch, marks.least, marks.most),
             )
+            if moved.rowcount == 1:
+                return
+        check_fence(self._kept(session, lock=True), epoch, marks)
 
     # -- tables --------------------------------------------------------------------------------------------------
 
     def prepare(self, tables: Sequence[Table]) -> None:
+        # The server may be in an older state than when these were filled.
+        self._partitions, self._deleting = Partitions(self._clock), Deleting(self._schema)
         self._server.extend()
         dialect = self._server.dialect
         known = {plan.table.name: plan.table for plan in self._plans.values()} | {table.name: table for table in tables}
         with self._server.transaction() as session:
             bounds(session)
-            self._found(session)
+            founding.found(session, self._schema)
             session.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
             with_roles = self._roles(session)
             new = [table for table in tables if self._is_new(session, table)]
             there = self._as_declared(session, [table for table in tables if table not in new])
             for table in tables:
                 if table not in new:
-                    policed = there[table.name].policed or not with_roles
-                    for statement in () if policed else access.policies_sql(table, known, self._schema):
+                    for statement in self._access_sql(table, known, there[table.name]) if with_roles else ():
                         session.execute(statement)
                     continue
                 for statement in (
@@ -168,7 +177,21 @@ class PostgresTables:
                     f"INSERT INTO {self._q('_tables')} (name, fingerprint, declaration) VALUES (%s, %s, %s)",
                     (table.name, table.fingerprint, msgspec.json.encode(table).decode()),
                 )
-        self._plans |= {table.name: _planned(table, dialect) for table in tables}
+                session.execute(founding.noted_sql(self._schema, table.name, table.fingerprint, "the table is made"))
+        self._plans |= {
+            table.name: _planned(table, standing(table, there.get(table.name), dialect)) for table in tables
+        }
+
+    def _access_sql(self, table: Table, known: Mapping[str, Table], there: Held) -> list[str]:
+        """What row access lacks of a table that is there."""
+        if is_exposed(table, there, self._server.dialect):
+            return access.hidden_sql(table, self._schema)
+        return [] if there.policed else access.policies_sql(table, known, self._schema)
+
+    def show(self, dashboards: Sequence[Dashboard]) -> None:
+        """Keeps these dashboards as views over the tables that are prepared here; see `Showing`."""
+        tables = {plan.table.name: plan.table for plan in self._plans.values()}
+        self._dashboards.show(dashboards, tables, with_roles=self._has_roles)
 
     def _roles(self, session: Session) -> bool:
         """Makes the roles where they are missing; whether they are there."""
@@ -219,36 +242,71 @@ class PostgresTables:
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
-    def apply(self, epoch: int, changes: Sequence[Change]) -> None:
-        newest: dict[str, dict[bytes, Change]] = {}
+    def apply(self, epoch: int, changes: Sequence[Change], *, marks: Marks | None = None) -> None:
+        newest: dict[tuple[str, bytes], Change] = {}
         for change in changes:
             if self._is_past(change):
                 continue
-            kept = newest.setdefault(change.table, {})
-            had = kept.get(change.key)
+            had = newest.get((change.table, change.key))
             if had is None or had.version < change.version:
-                kept[change.key] = change
-        plans = {name: self._plan(name) for name in newest}
-        payloads = {name: _payload(plans[name], list(kept.values())) for name, kept in newest.items()}
-        dialect = self._server.dialect
-        needed = {
-            name: self._partitions.needed(plans[name].table, dialect, kept.values()) for name, kept in newest.items()
-        }
+                newest[change.table, change.key] = change
         try:
-            with self._server.transaction() as session:
-                self._hold(session, epoch)
-                for name, kept in newest.items():
-                    if needed[name]:
-                        self._partitions.make(session, plans[name].table, dialect, needed[name])
-                    gone = any(change.row is None for change in kept.values())
-                    _merge(session, plans[name], payloads[name], gone=gone)
+            self._take(_Turn(epoch, marks), list(newest.values()))
         except (Rejected, Corrupt):  # is it the row, or the table?
             with self._server.transaction() as session:
-                if self._is_founded(session):
-                    self._as_declared(session, [plan.table for plan in plans.values()])
+                if founding.is_founded(session, self._schema):
+                    self._as_declared(session, [self._plan(name).table for name in {name for name, _ in newest}])
             raise
+
+    def _take(self, turn: _Turn, changes: list[Change], *, is_last: bool = True) -> None:
+        """Writes rows of different keys in one transaction; in halves, where the server has no room for all of them.
+        The last of these moves the mark.
+        """
+        by_table: dict[str, list[Change]] = {}
+        for change in changes:
+            by_table.setdefault(change.table, []).append(change)
+        try:
+            self._write(turn, by_table, moves=is_last)
+        except Exhausted:
+            if len(changes) < 2:
+                raise
+            half = len(changes) // 2
+            self._take(turn, changes[:half], is_last=False)
+            self._take(turn, changes[half:], is_last=is_last)
+
+    def _write(self, turn: _Turn, by_table: Mapping[str, list[Change]], *, moves: bool) -> None:
+        plans = {name: self._plan(name) for name in by_table}
+        payloads = {name: _payload(plans[name], kept) for name, kept in by_table.items()}
+        needed = {
+            name: self._partitions.needed(plans[name].table, plans[name].dialect, kept)
+            for name, kept in by_table.items()
+        }
+        for name, periods in needed.items():
+            self._make_room(turn, plans[name], periods)
+        with self._holding(turn, moves=moves) as session:
+            shrunk = [name for name, kept in by_table.items() if any(change.row is None for change in kept)]
+            for name in by_table:
+                _merge(session, plans[name], payloads[name], gone=name in shrunk)
+        self._scrubbing.deleted(shrunk)
         for name, periods in needed.items():
             self._partitions.keep(plans[name].table, periods)
+
+    def _make_room(self, turn: _Turn, plan: _Plan, periods: list[int]) -> None:
+        """Makes partitions before their rows come, a few in a transaction. Chunks come with their rows: raises
+        Exhausted where these would be too many.
+        """
+        if len(periods) > NEW_PERIODS_MAX and ddl.series_of(plan.table, plan.dialect) is not None:
+            raise Exhausted(f"{plan.table.name}: rows of {len(periods):,} chunks are too many for one transaction")
+        for some in portions(periods):
+            with self._holding(turn) as session:
+                self._partitions.make(session, plan.table, plan.dialect, some)
+
+    @contextlib.contextmanager
+    def _holding(self, turn: _Turn, *, moves: bool = False) -> Iterator[Session]:
+        """A transaction that holds the fence; see `_hold`."""
+        with self._server.transaction() as session:
+            self._hold(session, turn, moves=moves)
+            yield session
 
     def rows(self, table: Table, *, after: bytes | None, limit: int) -> list[Change]:
         plan = self._plans.get(table.name) or _planned(table, self._server.dialect)
@@ -262,39 +320,48 @@ class PostgresTables:
                 found = session.execute(plan.page + " LIMIT %s", (*values, limit), binary=True)
             return [_change(plan, row) for row in found]
 
-    def sweep(self, epoch: int, table: Table, below: int) -> int:
-        with self._server.transaction() as session:
-            self._hold(session, epoch)
-            horizon = version_of(below, 0)
-            swept = session.execute(f"DELETE FROM {self._q(table.name)} WHERE {ddl.VERSION} < %s", (horizon,))
-            session.execute(f"DELETE FROM {self._q('_gone')} WHERE name = %s AND version < %s", (table.name, horizon))
-            return swept.rowcount
+    def sweep(self, epoch: int, table: Table, below: int, *, marks: Marks | None = None) -> int:
+        horizon, turn, swept = version_of(below, 0), _Turn(epoch, marks), 0
+        with self._holding(turn) as session:
+            is_there = session.execute("SELECT to_regclass(%s) IS NOT NULL", (self._q(table.name),)).fetchone()
+        if is_there == (True,):
+            swept = self._deleting.rows(lambda: self._holding(turn), table, horizon)
+        self._deleting.tombstones(lambda: self._holding(turn), table, horizon)
+        with self._holding(turn, moves=True):
+            return swept
 
-    def trim(self, epoch: int, table: Table, version: int) -> int:
-        with self._server.transaction() as session:
-            self._hold(session, epoch)
-            return session.execute(
-                f"DELETE FROM {self._q('_gone')} WHERE name = %s AND version < %s", (table.name, version)
-            ).rowcount
+    def trim(self, epoch: int, table: Table, version: int, *, marks: Marks | None = None) -> int:
+        turn = _Turn(epoch, marks)
+        return self._deleting.tombstones(lambda: self._holding(turn), table, version)
 
-    def retire(self, epoch: int, tables: Sequence[Table]) -> int:
+    def retire(self, epoch: int, tables: Sequence[Table], *, marks: Marks | None = None) -> int:
         """Drops partitions and chunks that are wholly past, makes the next ones, and looks whether somebody altered
         a table; how many it dropped.
         """
-        with self._server.transaction() as session:
-            self._hold(session, epoch)
-            self._as_declared(session, tables)
-            horizons, dropped = self._partitions.retire(session, tables, self._server.dialect)
-        self._horizons |= horizons
-        return dropped
+        with self._holding(_Turn(epoch, marks)) as session:
+            there = self._as_declared(session, tables)
+            standings = [(table, standing(table, there[table.name], self._server.dialect)) for table in tables]
+            past = self._partitions.retire(session, standings)
+            if past.early:
+                session.execute(refill_sql(self._server.dialect))
+        self._horizons = past.horizons
+        if self._kept_back:
+            self.forgotten(epoch, self._forgets, marks=marks)
+        if past.early:
+            raise EngineEmptied(
+                f"rows of {', '.join(past.early)} were dropped too early, by clocks that were ahead or for a shorter "
+                "retention: everything is delivered again"
+            )
+        return past.dropped
 
     def horizon(self, table: Table) -> int | None:
-        """Before which time its rows are dropped, by the server's clock; None where all are kept."""
-        dialect = self._server.dialect
-        if ddl.retained(table, dialect) is None:
+        """Before which time its rows are dropped, by the server's clock and this machine's; None where all are kept."""
+        could = self._server.dialect
+        if ddl.retained(table, could) is None:
             return None
         with self._server.transaction() as session:
-            return self._partitions.horizon(session, table, dialect)
+            there = held(session, [table], self._schema)
+            return self._partitions.horizon(session, table, standing(table, there.get(table.name), could))
 
     def _is_past(self, change: Change) -> bool:
         """Whether a row is of a time whose partitions are dropped: it would only make them again."""
@@ -304,10 +371,19 @@ class PostgresTables:
         retention = self._plan(change.table).table.retention
         return retention is not None and int(change.row[retention.column]) < horizon
 
-    def pulse(self, epoch: int) -> None:
+    def forgotten(self, epoch: int, count: int, *, marks: Marks | None = None) -> None:
+        """See `Retaining`."""
+        tables = {plan.table.name: plan.table for plan in self._plans.values()}
+        with self._holding(_Turn(epoch, marks)) as session:
+            self._kept_back = aside.forget(session, self._schema, count, tables, self._server.dialect)
+        self._forgets = count
+
+    def pulse(self, epoch: int, *, marks: Marks | None = None) -> None:
         with self._server.transaction() as session:
-            self._hold(session, epoch)
+            self._hold(session, _Turn(epoch, marks))
             session.execute(f"UPDATE {self._q('_fence')} SET pulse = clock_timestamp()")
+        self._dashboards.refresh()
+        self._scrubbing.run()
 
 
 def _planned(table: Table, dialect: ddl.Dialect) -> _Plan:
@@ -323,10 +399,11 @@ def _planned(table: Table, dialect: ddl.Dialect) -> _Plan:
     assigned = ", ".join(f"{column} = EXCLUDED.{column}" for column, _ in own if column.strip('"') not in table.key)
     version, gone = ddl.VERSION, f"{q(dialect.schema)}._gone"
     this = ddl.literal(table.name)
-    shown = [selected(column, q(column.name), vectors=dialect.vectors) for column in table.columns]
+    shown = [selected(column, q(column.name)) for column in table.columns]
     read = f"SELECT {', '.join(shown)}, {version}, {ddl.AUTHOR} FROM {name}"
     return _Plan(
         table=table,
+        dialect=dialect,
         names=tuple(column.name for column in table.columns),
         encoders=(
             *(encoder(column, vectors=dialect.vectors) for column in table.columns),

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from antiphon.model.errors import AntiphonError, Conflict, Corrupt, InvalidInput, Rejected, Unavailable
-from antiphon.views.feed import EngineEmptied
+from antiphon.engines.variables import check_url
+from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
 
 ANSWER_S_MAX: Final = 5.0
 VERSION_MIN: Final = (6, 2)
@@ -30,6 +30,7 @@ def connected(url: str, *, answer_s_max: float = ANSWER_S_MAX) -> redis.Redis:
     try:
         if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
             raise InvalidInput("a Redis server's URL begins with redis:// or rediss://")
+        check_url(url)
         address_of(url)
         client = redis.Redis.from_url(
             url,
@@ -88,19 +89,6 @@ def translated(error: redis.RedisError, url: str) -> AntiphonError:
     if isinstance(error, redis.DataError):
         return Rejected(f"Redis refuses it: {said}")
     return Corrupt(f"Redis at {where}: {said}")
-
-
-def taken(said: Any, url: str) -> int:
-    """What a script has done; it says first whether the fence let it. Raises Conflict, EngineEmptied."""
-    kind, number = said[0], int(said[1])
-    if kind == b"EMPTY":
-        raise EngineEmptied(f"Redis at {address_of(url)} was emptied: it is filled again from the beginning")
-    if kind == b"FENCED":
-        raise Conflict(
-            f"this engine is fed under epoch {number} by now: stop feeding it here, or start again to take it over",
-            epoch=number,
-        )
-    return number
 
 
 def look(client: redis.Redis, url: str) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import msgspec
 from redis.commands.core import Script
 
 from antiphon.engines.redis import scripts
-from antiphon.engines.redis.connection import ANSWER_S_MAX, asking, connected, taken
+from antiphon.engines.redis.connection import ANSWER_S_MAX, asking, connected
+from antiphon.engines.redis.fence import RedisFence, Ticket
 from antiphon.model.places import DAY_MS, HOUR_MS
-from antiphon.views.feed import Delivery
+from antiphon.views.feed import Delivery, Fence, Marks
 
 STREAM_EVENTS_MAX: Final = 10_000
 """About how many events a stream keeps for those who were away for a moment."""
@@ -51,37 +52,40 @@ class RedisTopics:
         self._url, self._prefix, self._retained = url, prefix, dict(retained_ms or {})
         self._client = connected(url, answer_s_max=answer_s_max)
         self._deliver: Script = self._client.register_script(scripts.DELIVER)
-        self._raise: Script = self._client.register_script(scripts.FENCE)
-        self._fence = f"{prefix}antiphon:events:fence"
+        self._fence = RedisFence(self._client, url, f"{prefix}antiphon:events:fence")
 
     def close(self) -> None:
         """Ends the connections."""
         self._client.close()
 
-    def epoch(self) -> int:
-        with asking(self._url):
-            kept: Any = self._client.get(self._fence)
-        return 0 if kept is None else int(kept)
+    def kept(self) -> Fence:
+        return self._fence.kept()
 
-    def fence(self, known: int, epoch: int) -> bool:
-        if epoch <= known:
-            return False
-        with asking(self._url):
-            return bool(self._raise(keys=[self._fence], args=[str(known), str(epoch)]))
+    def fence(self, known: int, epoch: int, *, mark: int = 0, owner: bytes = b"") -> Fence | None:
+        return self._fence.fence(known, epoch, mark=mark, owner=owner)
 
-    def deliver(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
+    def deliver(self, epoch: int, deliveries: Sequence[Delivery], *, marks: Marks | None = None) -> None:
+        ticket = Ticket(epoch, marks)
         for at in range(0, len(deliveries), CHUNK_EVENTS):
-            args: list[str | bytes] = [str(epoch), str(STREAM_EVENTS_MAX)]
+            moves = at + CHUNK_EVENTS >= len(deliveries)
+            args: list[str | bytes] = [ticket.text(moves=moves), str(STREAM_EVENTS_MAX)]
             for one in deliveries[at : at + CHUNK_EVENTS]:
                 kept_ms = min(self._retained.get(one.topic, HOUR_MS) or DAY_MS, DAY_MS)
                 args += [self.stream(one.topic), one.id, str(kept_ms), msgspec.json.encode(told(one))]
             with asking(self._url):
-                said = self._deliver(keys=[self._fence], args=args)
-            taken(said, self._url)
+                said = self._deliver(keys=[self._fence.name], args=args)
+            self._fence.taken(said, ticket)
 
     def stream(self, topic: str) -> str:
-        """The name of a topic's stream and channel, as in the designs: `events:loop:created` for `loop.created`."""
-        return f"{self._prefix}events:{topic.replace('.', ':')}"
+        """The name of a topic's stream and channel; see `stream_of`."""
+        return self._prefix + stream_of(topic)
+
+
+def stream_of(topic: str) -> str:
+    """What a topic's stream is called without prefix: `events:tide:turned` for `tide.turned`; the topic's own name,
+    where it is one of the designs' already, as `events:loop:created` is.
+    """
+    return topic if topic.startswith("events:") else f"events:{topic.replace('.', ':')}"
 
 
 def told(one: Delivery) -> Told:
@@ -97,7 +101,7 @@ def listen(url: str, topics: Sequence[str], *, prefix: str = "", silence_s: floa
     Only what is told while one listens: what came before is read from the stream. Raises Unavailable.
     """
     client = connected(url, answer_s_max=max(ANSWER_S_MAX, 2 * silence_s))
-    names = [f"{prefix}events:{topic.replace('.', ':')}" for topic in topics]
+    names = [prefix + stream_of(topic) for topic in topics]
     made: Any = client.pubsub  # the driver leaves its type out
     with asking(url), client, made(ignore_subscribe_messages=True) as heard:
         heard.subscribe(*names)
@@ -109,7 +113,7 @@ def listen(url: str, topics: Sequence[str], *, prefix: str = "", silence_s: floa
 def missed(url: str, topic: str, *, after: str = "0", prefix: str = "", limit: int = 1_000) -> list[tuple[str, Told]]:
     """(place, event) of what a topic's stream still has behind a place, oldest first."""
     client = connected(url)
-    name = f"{prefix}events:{topic.replace('.', ':')}"
+    name = prefix + stream_of(topic)
     with asking(url), client:
         found: Any = client.xrange(name, min=f"({after}" if after != "0" else "-", count=limit)
     return [(place.decode(), msgspec.json.decode(fields[b"event"], type=Told)) for place, fields in found]

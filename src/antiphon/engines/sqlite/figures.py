@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from antiphon.engines.sqlite.codec import from_stored, is_converted, to_stored
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.made import MadeWhenWritten
 from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.model.declared import GENERATION
 from antiphon.model.table import Column, Table
@@ -82,6 +83,14 @@ class SqliteFigures:
         listed = [_value(of, row[0]) for row in found]
         return sorted(listed) if function == "set" else within_64_bits(sum(whole(of, value) for value in listed))
 
+    def has(self, table: Table, column: str, equal: Mapping[str, Any]) -> bool:
+        if not self._tables.exists(table):
+            return False
+        terms = [f'"{name}" IS ?' for name in equal] + ([f'"{column}" NOT NULL'] if column else [])
+        values = tuple(to_stored(table.column(name), value) for name, value in equal.items())
+        sql = f'SELECT 1 FROM "{table.name}" WHERE {" AND ".join(terms) or "1"} LIMIT 1'
+        return self._file.reader.execute(sql, values).fetchone() is not None
+
     def fill(self, table: Table, column: Column, value: Any) -> None:
         if self._tables.exists(table):
             self._file.writer.execute(f'UPDATE "{table.name}" SET "{column.name}"=?', (to_stored(column, value),))
@@ -96,22 +105,16 @@ class SqliteRejections:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        self._exists = False
+        self._made = MadeWhenWritten(file, "rejections")
 
     def forget_caches(self) -> None:
         """Drops what another writer, or a rollback, may have changed."""
-        self._exists = False
-
-    def _has_table(self) -> bool:
-        if not self._exists:
-            found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='rejections'").get
-            self._exists = found is not None
-        return self._exists
+        self._made.forget()
 
     def put(self, table: str, key: bytes, refused: Sequence[tuple[int, int, str, str]]) -> None:
-        if not refused and not self._has_table():
+        if not refused and not self._made.is_there:
             return
-        if self._has_table():
+        if self._made.is_there:
             self._file.writer.execute("DELETE FROM rejections WHERE tbl=? AND key=?", (table, key))
         self._insert(table, key, refused)
 
@@ -128,7 +131,7 @@ class SqliteRejections:
         )
 
     def list(self, *, table: str | None = None, limit: int = 1_000) -> list[tuple[str, bytes, int, int, str, str]]:
-        if not self._has_table():
+        if not self._made.is_there:
             return []
         where, values = ("", ()) if table is None else (" AND tbl=?", (table,))
         return rows(
@@ -139,5 +142,5 @@ class SqliteRejections:
         )
 
     def drop(self, tables: Sequence[str]) -> None:
-        if self._has_table():
+        if self._made.is_there:
             self._file.writer.executemany("DELETE FROM rejections WHERE tbl=?", [(name,) for name in tables])

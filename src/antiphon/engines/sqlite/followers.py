@@ -6,11 +6,15 @@ never rows; what is done to a row later, forgetting included, supersedes its let
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.made import is_made
+from antiphon.model.errors import InvalidInput
+from antiphon.model.table import Table, table_from
 from antiphon.views.batch import RowKey
 
 _TABLES = """
@@ -19,6 +23,7 @@ CREATE TABLE IF NOT EXISTS letters(follower TEXT, tbl TEXT, key BLOB, reason TEX
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reached(follower TEXT, log INTEGER, seq INTEGER, PRIMARY KEY(follower, log)) WITHOUT ROWID;
 """
+_DECLARED = "followed/"
 
 
 class Bootstrap(msgspec.Struct):
@@ -35,8 +40,10 @@ class Bootstrap(msgspec.Struct):
 class FollowerRecord(msgspec.Struct):
     """How far one follower has come.
 
-    `cursor` is the feed's version up to which everything was delivered; `epoch` the one it raised in its engine. Both
-    mean what they say only in the incarnation of the file that is named here: a copy or a restored backup has another.
+    `cursor` is the feed's version up to which everything was delivered; `epoch` the one it raised in its engine, `mark`
+    one that the engine had acknowledged by then. They mean what they say only in the incarnation of the file that is
+    named here: a copy or a restored backup has another. `left` are tables that it follows no more and has still to
+    empty.
     """
 
     name: str
@@ -44,6 +51,7 @@ class FollowerRecord(msgspec.Struct):
     tables: list[str]
     topics: list[str] = []
     epoch: int = 0
+    mark: int = 0
     cursor: int = 0
     incarnation: bytes = b""
     bootstrap: Bootstrap | None = None
@@ -53,6 +61,7 @@ class FollowerRecord(msgspec.Struct):
     failures: int = 0
     delivered: int = 0
     saved_ms: int = 0
+    left: list[str] = []
 
 
 class SqliteFollowers:
@@ -62,7 +71,7 @@ class SqliteFollowers:
         self._file = file
 
     def _has_tables(self) -> bool:
-        return self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='letters'").get is not None
+        return is_made(self._file.reader, "letters")
 
     def load(self, name: str) -> FollowerRecord | None:
         """One follower's record."""
@@ -91,6 +100,26 @@ class SqliteFollowers:
         if self._has_tables():
             for table, column in (("followers", "name"), ("letters", "follower"), ("reached", "follower")):
                 self._file.writer.execute(f"DELETE FROM {table} WHERE {column}=?", (name,))
+            self._file.drop(_DECLARED + name)
+
+    def declared(self, name: str) -> dict[str, Table]:
+        """The tables that a follower has filled, as they were declared then: those it follows no more, too.
+
+        Without those that today's rules of declarations refuse.
+        """
+        raw = self._file.get(_DECLARED + name)
+        found: dict[str, Table] = {}
+        for one in [] if raw is None else msgspec.msgpack.decode(raw):
+            with contextlib.suppress(InvalidInput, msgspec.ValidationError):
+                table = table_from(one)
+                found[table.name] = table
+        return found
+
+    def declare(self, name: str, tables: Iterable[Table]) -> None:
+        """Keeps these in place of what was kept. Nothing is written where it is the same."""
+        raw = msgspec.msgpack.encode(list(tables))
+        if self._file.get(_DECLARED + name) != raw:
+            self._file.put(_DECLARED + name, raw)
 
     def refuse(self, name: str, refused: Mapping[RowKey, str]) -> None:
         """Keeps letters: (table, key) and the rule that was broken."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.made import is_made
 from antiphon.model.table import Table
 
 _MONTHS: Final = [
@@ -144,7 +145,7 @@ def move_cursor(file: SqliteFile, old: str, new: str) -> None:
 
 def is_there(file: SqliteFile, table: Table) -> bool:
     """Whether a table's index was made: older code may have made the table without one."""
-    return file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (f"{table.name}_fts",)).get is not None
+    return is_made(file.reader, f"{table.name}_fts")
 
 
 def match(

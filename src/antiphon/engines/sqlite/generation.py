@@ -16,6 +16,7 @@ from antiphon.engines.sqlite import fulltext
 from antiphon.engines.sqlite.codec import sql_type
 from antiphon.engines.sqlite.figures import SqliteFigures, SqliteRejections
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.made import is_made
 from antiphon.engines.sqlite.tables import SqliteTables
 from antiphon.model.declared import GENERATION
 from antiphon.model.table import Column, Table
@@ -115,6 +116,9 @@ class BuildingFigures(SqliteFigures):
     ) -> Any:
         return super().aggregate(self._at(table), function, column, equal, within)
 
+    def has(self, table: Table, column: str, equal: Mapping[str, Any]) -> bool:
+        return super().has(self._at(table), column, equal)
+
 
 class BuildingRejections(SqliteRejections):
     """What does not count in a generation that is being made; nobody is shown it before the swap."""
@@ -132,7 +136,7 @@ class BuildingRejections(SqliteRejections):
     def take_over(self, tables: Collection[str], unfoldable: Collection[bytes]) -> None:
         """Puts these in place of those of the generation in use; `unfoldable` are the keys of events that it listed."""
         self.forget_caches()
-        if not self._has_table():
+        if not self._made.is_there:
             return
         writer = self._file.writer
         writer.executemany("DELETE FROM rejections WHERE tbl='' AND key=?", [(key,) for key in unfoldable])
@@ -145,7 +149,7 @@ class BuildingRejections(SqliteRejections):
     def discard(self) -> None:
         """Drops them all."""
         self.forget_caches()
-        if self._has_table():
+        if self._made.is_there:
             self._file.writer.execute("DELETE FROM rejections WHERE tbl GLOB ?", (f"*{GENERATION}{self._number}",))
 
 
@@ -172,7 +176,7 @@ def clear_some(file: SqliteFile, *, rows_max: int) -> bool:
     """Clears that many rows of what was put away; whether there was anything. In a transaction."""
     for name in put_away(file):
         for part, key in ((f"{name}_fts_data", "id"), (f"{name}_fts_docsize", "id"), (name, "n")):
-            if file.writer.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (part,)).get is None:
+            if not is_made(file.writer, part):
                 continue
             file.writer.execute(
                 f'DELETE FROM "{part}" WHERE {key} IN (SELECT {key} FROM "{part}" LIMIT ?)', (rows_max,)

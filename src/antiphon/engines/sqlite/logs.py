@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.made import MadeWhenWritten
 from antiphon.log.store import BlockRow, LogHead, RunRow
 from antiphon.model.limits import BLOCK_LEAVES, LOG_EVENTS_MAX
 
@@ -29,13 +30,7 @@ class SqliteLogs:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        self._has_frames = False
-
-    def _frames_exist(self) -> bool:
-        if not self._has_frames:
-            found = self._file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='frames'").get
-            self._has_frames = found is not None
-        return self._has_frames
+        self._frames = MadeWhenWritten(file, "frames")
 
     def heads(self) -> Iterator[LogHead]:
         for row in rows(self._file.reader, _HEAD + " ORDER BY no"):
@@ -103,7 +98,7 @@ class SqliteLogs:
         )
 
     def frame(self, no: int, first: int) -> bytes | None:
-        if not self._frames_exist():
+        if not self._frames.is_there:
             return None
         found: bytes | None = self._file.reader.execute(
             "SELECT data FROM frames WHERE place=?", (no << SEQ_BITS | first,)

@@ -15,9 +15,9 @@ from antiphon.model import errors
 
 
 class PlainFile:
-    """A new file that only its owner can read. What fails leaves none behind."""
+    """A new file that only its owner can read, with the tables of `schema`. What fails leaves none behind."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, schema: str = "") -> None:
         self._path = path
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -27,16 +27,17 @@ class PlainFile:
             raise errors.Unavailable(f"cannot create {path}: {error.strerror}") from None
         with translated(path):
             self._connection = apsw.Connection(str(path))
-            for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "BEGIN"):
+            for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "BEGIN", schema):
                 self._connection.execute(statement).fetchall()
 
-    def add(self, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
-        """Writes a table of plain values, lists and maps as JSON; how many rows."""
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, new: bool = True) -> int:
+        """Writes plain values, lists and maps as JSON, into a `new` table or one of the schema; how many rows."""
         names = ", ".join(f'"{name}"' for name in columns)
         count = 0
         with translated(self._path):
-            self._connection.execute(f'CREATE TABLE "{table}"({names})')
-            insert = f'INSERT INTO "{table}" VALUES({",".join("?" * len(columns))})'
+            if new:
+                self._connection.execute(f'CREATE TABLE "{table}"({names})')
+            insert = f'INSERT INTO "{table}"({names}) VALUES({",".join("?" * len(columns))})'
             for row in rows:
                 self._connection.execute(insert, tuple(_plain(row[name]) for name in columns))
                 count += 1

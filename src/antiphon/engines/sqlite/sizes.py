@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from antiphon.engines.sqlite.file import SqliteFile, rows
 from antiphon.engines.sqlite.logs import SEQ_BITS
+from antiphon.engines.sqlite.made import is_made
 from antiphon.model.declared import GENERATION
 
 LOG_TABLES = ("logs", "sqlite_autoindex_logs_1", "blocks", "frames", "runs")
@@ -26,7 +27,7 @@ def payload_of_logs(file: SqliteFile, numbers: Iterable[int]) -> int:
         f"SELECT place >> {SEQ_BITS}, length(data) + 8 FROM runs",
         "SELECT no, length(id) + length(owner) + length(key) + length(frontier) + length(note) + 24 FROM logs",
     ]
-    if file.reader.execute("SELECT 1 FROM sqlite_schema WHERE name='frames'").get is not None:
+    if is_made(file.reader, "frames"):
         parts.append(f"SELECT place >> {SEQ_BITS}, length(data) + 8 FROM frames")
     for part in parts:
         total += sum(size for no, size in rows(file.reader, part) if no in wanted)

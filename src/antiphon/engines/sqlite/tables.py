@@ -21,10 +21,12 @@ from antiphon.engines.sqlite.codec import (
     to_stored,
 )
 from antiphon.engines.sqlite.file import SqliteFile, rows
+from antiphon.engines.sqlite.gone import SqliteGone
+from antiphon.engines.sqlite.made import is_made
 from antiphon.model.declared import GENERATION
 from antiphon.model.errors import InvalidInput, Rejected
 from antiphon.model.table import Column, Index, Table, below_sql, below_values
-from antiphon.model.values import key_of, key_values
+from antiphon.model.values import default_of, key_of, key_values
 from antiphon.views.generations import Made
 from antiphon.views.store import StoredRow
 
@@ -95,7 +97,7 @@ def _refusing(table: Table) -> Iterator[None]:
 
 
 def _default(column: Column) -> str:
-    value = None if column.derived is not None else to_stored(column, column.default)
+    value = None if column.derived is not None else to_stored(column, default_of(column))
     return f'{"NULL" if value is None else _literal(value)} AS "{column.name}"'
 
 
@@ -140,6 +142,7 @@ class SqliteTables:
         self._shown: set[str] = set()
         self._codecs: dict[str, tuple[tuple[int, Callable[[Any], Any]], ...]] = {}
         self._readings: dict[str, _Reading] = {}
+        self._gone = SqliteGone(file)
         self.know_held()
 
     def know_held(self) -> None:
@@ -150,6 +153,7 @@ class SqliteTables:
         """Drops what another writer, or a rollback, may have changed."""
         self._made.clear()
         self._shown.clear()
+        self._gone.forget_caches()
         for name in [name for name, reading in self._readings.items() if reading.missing]:
             del self._readings[name]
 
@@ -158,10 +162,10 @@ class SqliteTables:
         reader = self._file.reader
         if table.name in (self._made if reader is self._file.writer else self._shown):
             return True
-        found = reader.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table.name,)).get
-        if found is not None and reader is not self._file.writer:
+        found = is_made(reader, table.name)
+        if found and reader is not self._file.writer:
             self._shown.add(table.name)  # what another thread makes is not there for us before it commits
-        return found is not None
+        return found
 
     def _make(self, table: Table) -> None:
         if table.name in self._made:
@@ -191,7 +195,7 @@ class SqliteTables:
     def add_columns(self, table: Table, columns: Iterable[Column], *, note: bool = True) -> None:
         """Gives a table that is there more columns, which hold their defaults. *Cost*: none a row."""
         for column in columns:
-            default = to_stored(column, column.default)
+            default = to_stored(column, default_of(column))
             said = "" if default is None else f" DEFAULT {_literal(default)}"
             required = "" if column.nullable or default is None else " NOT NULL"
             self._file.writer.execute(
@@ -276,7 +280,12 @@ class SqliteTables:
                 writer.execute(f'INSERT INTO "{table.name}"({self._reading(table).into}) VALUES({marks})', new)
             if table.fulltext and old is not None:
                 fulltext.restore(self._file, table, old[0])
+        else:
+            self._gone.add(table.name, key)
         return True
+
+    def knows(self, table: Table, key: bytes) -> bool:
+        return self._gone.has(table.name, key) or (self.exists(table) and self.row(table, key) is not None)
 
     def _reading(self, table: Table) -> _Reading:
         found = self._readings.get(table.name)

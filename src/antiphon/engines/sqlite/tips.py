@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.made import is_made
 from antiphon.model.declared import GENERATION
 from antiphon.model.table import Table
 from antiphon.views.generations import name_in
@@ -31,7 +32,7 @@ class SqliteTips:
 
     def _has(self, name: str) -> bool:
         if name not in self._there:
-            if self._file.writer.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (name,)).get is None:
+            if not is_made(self._file.writer, name):
                 return False
             self._there.add(name)
         return True
