@@ -264,6 +264,68 @@ def test_a_webhook_from_the_command_line(tmp_path: Path, site: Site, monkeypatch
         assert call(*words).stdout.startswith("Usage:")
 
 
+@pytest.mark.usefixtures("domains")
+def test_an_import_says_what_it_leaves_out(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("name;email;company_revenue\nAnn Meyer;ann@x.org;4.000\nBob;bob@x.org;1\nBob;bob@x.org;2\n")
+    done = call("import", str(path), "--as", "personas", code=1)
+    assert f"{path}:2: company_revenue: '4.000' may be 4.000 or 4000: say --decimal" in done.stderr
+    assert "1 added, 1 said again below, 1 refused" in done.stdout
+    assert "1 added" in call("import", str(path), "--as", "personas", "--decimal", ",").stdout
+    with Agent.open("ada", domains=[MARKET]) as agent:
+        agent.forget(person="Ann Meyer")
+    again = call("import", str(path), "--as", "personas", "--decimal", ",")
+    assert "1 person that was forgotten here" in again.stderr
+    assert "--again takes them" in again.stderr
+    assert "Ann" not in again.output
+    assert "1 added" in call("import", str(path), "--as", "personas", "--decimal", ",", "--again").stdout
+    deals = tmp_path / "deals.json"
+    deals.write_text('[{"name": "Oats", "value": 1}, 7]')
+    assert (
+        f"{deals}: record 2: it is no JSON object" in call("import", str(deals), "--as", "opportunities", code=1).stderr
+    )
+
+
+@pytest.mark.usefixtures("domains")
+def test_a_feed_that_cannot_be_read_holds_no_other_up(tmp_path: Path, site: Site) -> None:
+    page, good = tmp_path / "page.html", tmp_path / "feed.xml"
+    page.write_bytes(b"<html></html>")
+    good.write_bytes(RSS.replace(b"/1<", b"http://x.org/1<").replace(b"</channel>", b"<item><title/></item></channel>"))
+    done = call("feed", str(page), str(good), f"{site.url}/broken", good.as_uri(), code=1)
+    assert f"{page}: it is neither RSS nor Atom" in done.stderr
+    assert f"{site.url}/broken: its server answers 500" in done.stderr
+    assert "1 new publication, 0 known, 1 without a title or a link" in done.stdout
+    for every in ("banana", "0s", "5"):
+        assert call("feed", str(good), "--every", every, code=2).stdout == ""
+    assert "no address of the web" in call("feed", "ftp://x.org/feed", code=2).output
+
+
+@pytest.mark.usefixtures("domains")
+def test_forgetting_names_whom_we_have_told(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET, KEY.decode())
+    path = tmp_path / "people.csv"
+    path.write_text("name\nAnn Meyer\n")
+    call("import", str(path), "--as", "personas")
+    call("webhook", "send", "crm", f"{site.url}/hook")
+    with Agent.open("ada", domains=[MARKET]) as agent:
+        noted = agent.remember("something else")
+        assert not [place for place in agent.forget(noted.event).places if "crm" in place.name]
+        (place,) = [place for place in agent.forget(person="Ann Meyer").places if "crm" in place.name]
+    assert (place.name, place.state) == ("the CRM crm", "cannot")
+    assert place.detail == f"{site.url}/hook: out of reach; it was told: ask there to delete it"
+
+
+@pytest.mark.usefixtures("domains")
+def test_sending_says_what_it_waits_for(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET, KEY.decode())
+    monkeypatch.setattr("antiphon.world.clock.sleep_ms", lambda ms: None)
+    path = tmp_path / "companies.csv"
+    path.write_text("name\nAcme\n")
+    call("import", str(path), "--as", "companies")
+    done = call("webhook", "send", "crm", f"{site.url}/busy", code=3)
+    assert f"{site.url}/busy: it answers 429: sent again in 2 s (1 of 6 sends)" in done.stderr
+
+
 SERVE = """
 import click
 from antiphon.cli.market import market

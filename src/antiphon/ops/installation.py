@@ -6,20 +6,21 @@ transaction, with what is known to be taken: a crash leaves all of it or nothing
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from antiphon.domains.audience import Audience, of_agent
 from antiphon.domains.loops import names
 from antiphon.engines.sqlite.file import SqliteFile
 from antiphon.model import errors, limits
+from antiphon.model.errors import Conflict
 from antiphon.model.event import Scope
-from antiphon.model.text import entity_text, parse_entity
-from antiphon.ops.installation_map import LINKS, SAME, Mapped, Unmapped, mapped, people_in, spec_of
+from antiphon.model.text import entity_text, parse_entity, parse_id
+from antiphon.ops.installation_bytes import content_of
+from antiphon.ops.installation_map import LINKS, SAME, Mapped, Unmapped, mapped, people_in, spec_of, why_left
 from antiphon.ops.installation_read import (
     NUL,
     PART_BYTES,
@@ -29,23 +30,38 @@ from antiphon.ops.installation_read import (
     Whole,
     files_of,
     found_in,
+    is_installation,
     mark_of,
+    pieces,
     readable,
     relative,
 )
 from antiphon.ops.installation_taken import Taken
-from antiphon.views.commands import Recorder
+from antiphon.ops.installation_trial import Keeper
 from antiphon.world.entropy import Entropy
 
 CHUNK: Final = 200
 """Things in one transaction."""
 NOTES_MAX: Final = 20
 """Reasons shown for one file; all are counted, and what is kept is in `installation_records`."""
-_REFUSALS: Final = (errors.InvalidInput, errors.Rejected, errors.Conflict, OverflowError, ValueError, TypeError)
+LEFT: Final = "fields without a column, or that do not fit theirs"
+"""Why a record's rest is kept beside its row."""
+_PRIVATE: Final = Audience(Scope.PRIVATE)
+_REFUSALS: Final = (
+    errors.InvalidInput, errors.Rejected, errors.Conflict, OverflowError, ValueError, TypeError,
+    RecursionError,
+)  # fmt: skip
+"""What one record may be at fault for: it ends no run."""
+NOTE_CHARS_MAX: Final = 500
+PLACE_CHARS_MAX: Final = 200
+"""So much is kept of where something stood, and of what it was called; a longer name stands with its value."""
 
 
 class FileReport(msgspec.Struct):
-    """What became of one file. `kept` counts what has no table and is kept whole; `left` what is not taken again."""
+    """What became of one file. `kept` counts what has no table and is kept whole; `left` what is not taken again;
+    `held` what will be kept later, while an installation is followed; `broken` what could not be read, and is kept as
+    it is; `refused` what could not even be kept.
+    """
 
     path: str
     read: int = 0
@@ -54,6 +70,9 @@ class FileReport(msgspec.Struct):
     known: int = 0
     kept: int = 0
     left: int = 0
+    held: int = 0
+    broken: int = 0
+    refused: int = 0
     skipped: str = ""
     sorts: dict[str, int] = {}
     notes: list[str] = []
@@ -62,7 +81,7 @@ class FileReport(msgspec.Struct):
     def note(self, place: str, words: str) -> None:
         """Says something about a place in the file."""
         if len(self.notes) < NOTES_MAX:
-            self.notes.append(readable(f"{place or 'file'}: {words}"))
+            self.notes.append(readable(f"{place[:PLACE_CHARS_MAX] or 'file'}: {words}"[:NOTE_CHARS_MAX]))
         else:
             self.notes_more += 1
 
@@ -86,19 +105,28 @@ class _Undone(Exception):
 class Migration:
     """One installation on its way into one agent. Not for several threads.
 
-    `name` is what the installation is called here, its path when not given: whoever moves the folder names it. `tidy`
-    is called after each chunk, to pack what lies loose.
+    `name` is what the installation is called here, its path when not given: whoever moves the folder names it. What
+    comes is for this agent alone; `loops_for` says for whom loops and what is said of them are, `users_for` for whom
+    their users are. `tidy` is called after each chunk, to pack what lies loose. `anyway` takes a folder that has
+    nothing of an installation, too: all of it is kept whole. `begin` is called before the first file is taken, and not
+    for a dry run: what was taken stays readable in the folder, whatever is forgotten here.
     """
 
     def __init__(
-        self, keeper: Recorder, file: SqliteFile, root: Path, *, name: str | None = None, dry_run: bool = False,
-        entropy: Entropy | None = None, tidy: Callable[[], object] = lambda: None,
+        self, keeper: Keeper, file: SqliteFile, root: Path, *, name: str | None = None, dry_run: bool = False,
+        loops_for: Audience | None = None, users_for: Audience | None = None, entropy: Entropy | None = None,
+        tidy: Callable[[], object] = lambda: None, begin: Callable[[], object] = lambda: None, anyway: bool = False,
     ) -> None:  # fmt: skip
-        self._keeper, self._root, self._dry, self._tidy = keeper, root, dry_run, tidy
+        alone = of_agent(parse_id(keeper.id))
+        self._loops_for, self._users_for = loops_for or alone, users_for or alone
+        self._keeper, self.root, self._dry, self._tidy, self._anyway = keeper, root, dry_run, tidy, anyway
+        self._begin = begin
         self.name = name or str(root.resolve())
         self._taken = Taken(file, self.name, dry=dry_run, entropy=entropy)
         self._depths: dict[bytes, int] = {}
-        self._marks: dict[str, tuple[int, ...]] = {}
+        self.marks: dict[str, tuple[int, ...]] = {}
+        """By file, what it was when it was taken."""
+        self._holds = False
         self._seen: dict[bytes, bytes] = {}
         self._ordinals: dict[bytes, int] = {}
         self._later: list[tuple[Thing, bytes]] = []
@@ -108,32 +136,57 @@ class Migration:
     # -- once, and following -------------------------------------------------------------------------------------
 
     def run(self, *, progress: Callable[[int], None] = lambda count: None) -> Report:
-        """Takes everything in the folder that is new. Raises NotFound where there is no such folder."""
+        """Takes everything in the folder that is new. Raises NotFound where there is no such folder; Conflict where it
+        was taken for others before: rows that are there would not be where those are for whom it is now; InvalidInput
+        where nothing in it is of an installation.
+        """
         report, unread = Report(self.name, self._dry), list[tuple[str, str]]()
-        for path in files_of(self._root, unread):
-            self._marks[relative(self._root, path)] = mark_of(path)
+        paths = files_of(self.root, unread)
+        if paths and not self._anyway and not is_installation(self.root, paths):
+            raise errors.InvalidInput(
+                f"nothing in {self.root} is of an installation ({len(paths):,} other files): name its own folder, with "
+                "runtime, agents, ledger and so on in it, or say --anyway (anyway=True) to keep all of this"
+            )
+        self._check_audience()
+        if not self._dry:
+            self._begin()
+        for path in paths:
+            name, mark = relative(self.root, path), mark_of(path)
             report.files.append(self._file(path, progress))
+            if not report.files[-1].skipped:
+                self.marks[name] = mark
         self._link()
         report.files += [FileReport(folder, skipped=f"the folder cannot be read: {why}") for folder, why in unread]
         return report
 
-    def changed(self, *, settled: dict[str, tuple[int, ...]]) -> Report:
-        """Takes what has changed since it was last looked at, file by file, once a file has stayed as it is from one
-        look to the next: `settled` keeps the looks between calls.
-        """
-        report = Report(self.name, self._dry)
-        for path in files_of(self._root):
-            name, mark = relative(self._root, path), mark_of(path)
-            if mark == self._marks.get(name):
-                settled.pop(name, None)
-            elif settled.get(name) == mark:
-                self._marks[name] = mark
-                del settled[name]
-                report.files.append(self._file(path, lambda count: None))
-            else:
-                settled[name] = mark
-        self._link()
-        return report
+    def _check_audience(self) -> None:
+        try:
+            with self._keeper.together():
+                self._taken.open()
+                name = self._taken.name("audience")
+                said = [(one.scope, one.circle or b"") for one in (self._loops_for, self._users_for)]
+                digest = self._taken.digest(repr(said).encode())
+                known = self._taken.get(name)
+                if known is not None and known[0] != digest:
+                    raise Conflict(
+                        f"{self.name} was taken for others before (--circle, --publish): name the same as then, or "
+                        "take it under another --name, or into another agent"
+                    )
+                self._taken.put(name, digest, None)
+                if self._dry:
+                    raise _Undone
+        except _Undone:
+            pass
+
+    def take(self, path: Path, *, hold: bool = False) -> FileReport:
+        """Takes what is new in one file; with `hold`, but for what has no table."""
+        self._holds = hold
+        try:
+            done = self._file(path, lambda count: None)
+            self._link()
+        finally:
+            self._holds = False
+        return done
 
     def _link(self) -> None:
         """Says of stories what they are about, where that came after them."""
@@ -147,14 +200,14 @@ class Migration:
                     found = mapped(item, self, again=entity).body
                     links = {name: found[name] for name in LINKS if name in found}
                     if links:
-                        self._keeper.record(names.RETOLD, links, entity=entity_text(entity), scope=Scope.PUBLIC)
+                        self._keeper.record(names.RETOLD, links, entity=entity_text(entity), **self._loops_for.how)
                 if self._dry:
                     raise _Undone
         except _Undone:
             pass
 
     def _file(self, path: Path, progress: Callable[[int], None]) -> FileReport:
-        done = FileReport(relative(self._root, path))
+        done = FileReport(relative(self.root, path))
         self._seen, self._ordinals = {}, {}
         try:
             for chunk in _chunks(self._ordered(self._found(path))):
@@ -163,11 +216,11 @@ class Migration:
                 progress(len(chunk))
         except errors.Unavailable as error:
             done.skipped = str(error)
-            self._marks.pop(done.path, None)
         return done
 
     def _found(self, path: Path) -> Iterator[Found]:
-        return found_in(self._root, path)
+        for item in found_in(self.root, path):
+            yield from pieces(item)
 
     def _ordered(self, found: Iterable[Found]) -> Iterator[Found]:
         """Loops behind those that they are forks of, as far as the same file has both; the rest as it comes."""
@@ -206,11 +259,20 @@ class Migration:
             self._commit(chunk, done)
         except _REFUSALS:
             for item in chunk:
-                try:
-                    self._commit([item], done)
-                except _REFUSALS as error:
-                    reason = f"it was refused: {error}"
-                    self._commit([_kept_of(item, reason)], done)
+                self._take_alone(item, done)
+
+    def _take_alone(self, item: Found, done: FileReport) -> None:
+        try:
+            self._commit([item], done)
+            return
+        except _REFUSALS as error:
+            reason = f"it was refused: {error}"
+        try:
+            self._commit([_kept_of(item, reason)], done)
+        except _REFUSALS as error:
+            done.read += 1
+            done.refused += 1
+            done.note(item.place, f"it could not even be kept: {error}")
 
     def _commit(self, chunk: list[Found], done: FileReport) -> None:
         trial = msgspec.convert(msgspec.to_builtins(done), FileReport)
@@ -239,9 +301,13 @@ class Migration:
             return
         done.read += 1
         if isinstance(item, Whole):
-            self._keep(item, done)
+            done.broken += item.broken
+            if self._holds:
+                done.held += 1
+            else:
+                self._keep(item, done)
             return
-        sort, content = SAME.get(item.sort, item.sort), _content(item.fields)
+        sort, content = SAME.get(item.sort, item.sort), content_of(item.fields)
         digest = self._taken.digest(content)
         source = self._source(item, digest)
         known = self._taken.get(source)
@@ -270,26 +336,35 @@ class Migration:
         if named is not None and not spec_of(item.sort).always:
             self._taken.put(named, None, entity)
         self._taken.put(source, digest, entity)
-        self._fresh.add(entity)
-        if item.sort == "mythology" and made.left:
-            self._later.append((item, entity))
-        if "fork_depth" in made.body.get("columns", {}):
-            self._depths[entity] = made.body["columns"]["fork_depth"]
-        if made.left:
-            done.note(item.place, f"no column for {', '.join(sorted(made.left))[:200]}: kept beside it")
-            left = Whole(item.path, item.place, "fields without a column", item.sort, made.left, None, item.former_id)
-            self._keep(left, done, of=entity, about=made.about, source=event)
+        self._made(item, made, event, entity, done)
         if again is None or made.entity is None:
             done.added += 1
         else:
             done.changed += 1
         done.sorts[item.sort] = done.sorts.get(item.sort, 0) + 1
 
+    def _made(self, item: Thing, made: Mapped, event: str, entity: bytes, done: FileReport) -> None:
+        """Remembers what a record has become, and keeps what is left of it beside."""
+        self._fresh.add(entity)
+        links = [key for link in LINKS for key in spec_of("mythology").columns[link][1]]
+        waits = item.sort == "mythology" and any(key in made.left for key in links)
+        if waits:
+            self._later.append((item, entity))
+        if "fork_depth" in made.body.get("columns", {}):
+            self._depths[entity] = made.body["columns"]["fork_depth"]
+        if made.undated:
+            done.note(item.place, made.undated)
+        if made.left:
+            done.note(item.place, why_left(made) + ("; linked when it comes" if waits else ""))
+            left = Whole(item.path, item.place, LEFT, item.sort, made.left, None, item.former_id)
+            self._keep(left, done, of=entity, about=made.about, source=event)
+
     def _record(self, made: Mapped) -> tuple[str, bytes]:
-        scope = Scope.PRIVATE if made.private else Scope.PUBLIC
+        people = made.kind in (names.USER_BROUGHT, names.USER_FOLLOWED)
+        whose = _PRIVATE if made.private else self._users_for if people else self._loops_for
         entity = None if made.entity is None else entity_text(made.entity)
         done = self._keeper.record(
-            made.kind, made.body, entity=entity, occurred=made.occurred, about=made.about, scope=scope
+            made.kind, made.body, entity=entity, occurred=made.occurred, about=made.about, **whose.how
         )
         return done.event, parse_entity(done.entity or "")
 
@@ -315,12 +390,15 @@ class Migration:
         source: str | None = None,
     ) -> None:  # fmt: skip
         """Keeps something whole, in as many events as it takes; not twice. It is forgotten with the event `source`."""
+        former = item.former_id
+        if former is not None and len(former) > PLACE_CHARS_MAX and item.raw is None:
+            item = msgspec.structs.replace(item, value={"former_id": former, "value": item.value})
         raw, value = item.raw, item.value
         if raw is None:
-            raw = _content(value)
+            raw = content_of(value)
             if len(raw) <= PART_BYTES and _is_plain(value):
                 raw = None
-        digest = self._taken.digest(_content(value) if item.raw is None else item.raw)
+        digest = self._taken.digest(content_of(value) if item.raw is None else item.raw)
         name = self._taken.name("kept", item.path, item.place, item.sort, digest.hex())
         if self._taken.get(name) is not None:
             done.known += of is None
@@ -329,9 +407,10 @@ class Migration:
         sources = () if source is None else (source,)
         for number, part in enumerate(parts, 1):
             body = {
-                "installation": self.name, "path": item.path, "place": item.place, "sort": item.sort,
+                "installation": self.name, "path": item.path, "place": item.place[:PLACE_CHARS_MAX], "sort": item.sort,
                 "reason": item.reason[: limits.REASON_CHARS_MAX], "value": value if part is None else None,
-                "raw": part, "part": number, "parts": len(parts), "former_id": item.former_id, "of": of,
+                "raw": part, "part": number, "parts": len(parts), "of": of,
+                "former_id": None if former is None else former[:PLACE_CHARS_MAX],
             }  # fmt: skip
             self._keeper.record(names.KEPT, _safe(body), about=about or item.about, sources=sources)
         self._taken.put(name, digest, None)
@@ -380,22 +459,11 @@ def _kept_of(item: Found, reason: str) -> Whole:
     if isinstance(item, Thing):
         return Whole(item.path, item.place, reason, item.sort, item.fields, None, item.former_id, people_in(item))
     if isinstance(item, Whole):
-        raw = _content(item.value) if item.raw is None else item.raw
+        raw = content_of(item.value) if item.raw is None else item.raw
         return Whole(
             item.path, item.place, f"{item.reason}; {reason}", item.sort, None, raw, item.former_id, item.about
         )
     return Whole("", item.place, reason, value=item.words)
-
-
-def _content(value: Any) -> bytes:
-    """A value as bytes that say all of it: JSON in ASCII, bytes as base64."""
-    return json.dumps(value, sort_keys=True, default=_as_json).encode("ascii")
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    return str(value)
 
 
 def _is_plain(value: Any) -> bool:

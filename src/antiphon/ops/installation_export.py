@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from antiphon.domains.loops import names
+from antiphon.engines.sqlite.plain import PlainFile
 from antiphon.model import times
 from antiphon.model.errors import Conflict, InvalidInput, Unavailable
 from antiphon.model.table import Table
+from antiphon.model.text import parse_entity
+from antiphon.ops.installation_map import OURS
+from antiphon.ops.installation_read import ALSO_IN
 from antiphon.query.shown import as_plain
 from antiphon.views.commands import Recorder
 from antiphon.views.domain import Registry
@@ -40,7 +43,13 @@ _OF_MEMORY: Final = {
     "reflections": ("timestamp", "prompt", "response", "memory_context", "emotional_state", "insights"),
     "tone_shifts": ("timestamp", "from_tone", "to_tone", "trigger_type", "trigger_content", "magnitude"),
 }  # fmt: skip
-_OURS: Final = ("home", "created_by", "rated_by", "measured_by", "told_by", "formed_by", "blessed_in")
+MEMORY_FILE: Final = "memory.sqlite"
+CHATLOGS: Final = "archive.chatlogs"
+_AGENTS: Final = "agents."
+_FOLDER: Final = re.compile(r"[\w-][\w.-]{0,99}")
+"""An old agent's name that may be a folder's."""
+_OURS: Final = ("home", "created_by", "rated_by", "measured_by", "told_by", "formed_by", "blessed_in",
+               "audience", "circle")  # fmt: skip
 """What means nothing to another platform."""
 
 
@@ -79,11 +88,14 @@ class Export:
         self._json("runtime/loop_state.json", {"loops": loops}, len(loops))
         runs = list(self._rows(names.QUEUE))
         self._json("runtime/execution_queue.json", {"queue": runs}, len(runs))
-        ratings = {row["entity_id"]: row for row in self._rows("drift_ratings")}
+        by_time = sorted(self._rows("drift_ratings"), key=lambda row: str(row["as_of"]))
+        ratings = {row["entity_id"]: row for row in by_time}  # of several that rate one thing the newest
         indexes = [row for row in self._rows("drift_index") if row["scope"] == "global"]
         metrics: dict[str, Any] = {"entities": ratings}
         if indexes:
-            metrics["global"] = {"index": indexes[-1]["volatility"], "as_of": indexes[-1]["as_of"]}
+            newest = max(indexes, key=lambda row: str(row["as_of"]))
+            metrics["global"] = {"index": newest.pop("volatility"), **newest}
+            del metrics["global"]["scope"]
         metrics["critical"] = [one for one, row in ratings.items() if row["level"] == "critical"]
         self._json("runtime/drift_metrics.json", metrics, len(ratings))
 
@@ -130,18 +142,62 @@ class Export:
             self._json(f"{place}/{row['mythology_id']}.json", row, 1)
 
     def _memory(self) -> None:
-        place = self._folder / "agents" / self._agent / "memory.sqlite"
-        self._private(place, b"")
-        with contextlib.closing(sqlite3.connect(place)) as file, file:
-            file.executescript(_MEMORY_SCHEMA)
+        """Memories by the old agent or the archive that they came from, the rest as this agent's."""
+        places: dict[str, list[dict[str, Any]]] = {self._agent: []}
+        talks = []
+        for row in self._rows("memories"):
+            namespace = row.get("namespace") or ""
+            agent = namespace.removeprefix(_AGENTS)
+            if namespace == CHATLOGS:
+                talks.append(row)
+            elif namespace.startswith(_AGENTS) and _FOLDER.fullmatch(agent):
+                places.setdefault(agent, []).append(row)
+            else:
+                places[self._agent].append(row)
+        for agent, rows in places.items():
+            own = {table: list(self._rows(table)) if agent == self._agent else [] for table in _OF_MEMORY}
+            self._sqlite(agent, {**own, "memories": [self._memorized(row) for row in rows]})
+        lines = b"".join(msgspec.json.encode(self._talk(row)) + b"\n" for row in talks)
+        self._private(self._folder / "archive/chatlogs/antiphon.jsonl", lines)
+        self.counts["archive/chatlogs/antiphon.jsonl"] = len(talks)
+        for number, row in enumerate(self._rows("reflections"), 1):
+            place = f"agents/{self._agent}/reflections/{number:06}.json"
+            self._json(place, {ALSO_IN: MEMORY_FILE, **row}, 1)
+        known = [row for row in self._rows("agents") if row["id"] == self._recorder.id]
+        state = known[0] if known else {"id": self._recorder.id, "name": self._agent}
+        self._json(f"agents/{self._agent}/state.json", state, 1)
+
+    def _sqlite(self, agent: str, rows: Mapping[str, list[dict[str, Any]]]) -> None:
+        place = self._folder / "agents" / agent / MEMORY_FILE
+        self._make_folder(place)
+        file = PlainFile(place, schema=_MEMORY_SCHEMA)
+        try:
             for table, columns in _OF_MEMORY.items():
-                marks = ",".join("?" * len(columns))
-                rows = [[_cell(row.get(name)) for name in columns] for row in self._rows(table)]
-                file.executemany(f"INSERT INTO {table}({','.join(columns)}) VALUES({marks})", rows)
-                self.counts[f"agents/{self._agent}/memory.sqlite {table}"] = len(rows)
-        state = [row for row in self._rows("agents") if row["id"] == self._recorder.id]
-        if state:
-            self._json(f"agents/{self._agent}/state.json", state[0], 1)
+                cells = ({name: row.get(name) for name in columns} for row in rows[table])
+                name = f"agents/{agent}/{MEMORY_FILE} {table}"
+                self.counts[name] = file.add(table, columns, cells, new=False)
+        except BaseException:
+            file.abandon()
+            raise
+        file.close()
+
+    def _memorized(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A memory with what its file has no column for in its metadata."""
+        said = ("namespace", "tags", "metadata", "expires_at")
+        ours = {name: row[name] for name in said if row.get(name) is not None}
+        ours.setdefault("namespace", "")
+        if row.get("user") is not None:
+            person = self._recorder.table("people").get(parse_entity(row["user"]))
+            ours |= {} if person is None else {"user": person["label"]}
+        return {**row, "metadata": {OURS: ours}}
+
+    def _talk(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A message of a conversation, as `antiphon import` reads it."""
+        said = self._memorized(row)
+        user = said["metadata"][OURS].get("user")
+        plain = {"id": row["id"], "text": row["content"], "type": row["type"], "time": row["timestamp"], "user": user,
+                 "significance": row["significance"], "metadata": said["metadata"]}  # fmt: skip
+        return {name: value for name, value in plain.items() if value is not None}
 
     # -- rows and files ------------------------------------------------------------------------------------------------
 
@@ -156,11 +212,14 @@ class Export:
 
     def _private(self, place: Path, raw: bytes) -> None:
         """A new file that only its owner can read."""
+        self._make_folder(place)
+        with os.fdopen(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(raw)
+
+    def _make_folder(self, place: Path) -> None:
         if self._folder not in place.resolve().parents and self._folder.resolve() not in place.resolve().parents:
             raise InvalidInput(f"{place} would be outside {self._folder}")
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(raw)
 
 
 def _plain(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +231,3 @@ def _plain(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         kind = table.column(name).type if name in table.by_name else ""
         made[name] = float(value) if kind == "decimal" else times.iso(value) if kind == "timestamp" else value
     return made
-
-
-def _cell(value: Any) -> Any:
-    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value

@@ -9,26 +9,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
 
-from antiphon.model.errors import NotFound, Unavailable
+from antiphon.engines.sqlite.foreign import LOCKED_WAIT_S, MAGIC, ForeignFile, is_beside
+from antiphon.model.errors import AntiphonError, InvalidInput, LimitExceeded, NotFound, Unavailable
 from antiphon.ops.importing import Bad, Record, read
+from antiphon.ops.installation_bytes import content_of
 
 FILE_BYTES_MAX: Final = 64 << 20
 """A JSON or text file larger than this is kept as it is, in parts, and not looked into."""
-PART_BYTES: Final = 192 << 10
-"""So much of what is kept goes into one event."""
-LOCKED_WAIT_S: Final = 5.0
-"""How long a SQLite file that somebody writes is waited for."""
+PART_BYTES: Final = 64 << 10
+"""So much of what is kept goes into one event: of a file that grows, what is before is not kept again."""
+VALUE_BYTES_MAX: Final = 8 << 10
+"""A larger value without a table is kept part by part, so that only parts that change are kept again."""
+VALUE_DEPTH_MAX: Final = 8
+"""So deep it is taken apart."""
+KEPT_FILE_BYTES_MAX: Final = 1 << 30
+"""A file larger than this, of which no record can be read, is left where it is, and said."""
+FILES_MAX: Final = 100_000
+ALSO_IN: Final = "also_in"
+"""What a snapshot says that `migrate-to` wrote beside the file that has all of them."""
 NUL: Final = "\0"
-_BESIDE: Final = ("-wal", "-shm", "-journal")
-"""What a SQLite file has beside it, read with it."""
-_SQLITE: Final = b"SQLite format 3\0"
 _LISTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "runtime/loop_state.json": ("loop", ("loops", "active_loops")),
     "runtime/execution_queue.json": ("run", ("queue", "executions", "pending")),
@@ -46,6 +52,17 @@ _TABLES: Final = {
     "reflections": "reflection", "tone_shifts": "tone_shift", "transformations": "transformation",
     "execution_queue": "run",
 }  # fmt: skip
+_STATES: Final = {
+    "state.json": ("agent_state", "agent_state has what an agent here says of itself, and this is another's"),
+    "metrics.json": ("cluster_metrics", "it has no table"),
+}
+"""By name: the sort of a file that is kept whole, and why it is."""
+_LAYOUT: Final = (
+    *_LISTS, "users.json", "runtime/drift_metrics.json", "clusters/active/*", "clusters/mythology/*",
+    "archive/mythology/*", "archive/dissolved_clusters/*", "archive/chatlogs/*", "agents/*/state.json",
+    "agents/*/*.sqlite", "agents/*/reflections/*",
+)  # fmt: skip
+"""Files by which an installation is known for one, from its folder on."""
 _FIRST: Final = (
     "*users.json", "users.*", "clusters/mythology/*", "archive/mythology/*", "runtime/loop_state.json",
     "consensus/blessed_loops.json", "clusters/active/*", "archive/dissolved_clusters/*",
@@ -77,6 +94,8 @@ class Whole(msgspec.Struct, frozen=True):
     former_id: str | None = None
     about: tuple[str, ...] = ()
     """The people whom it names."""
+    broken: bool = False
+    """Whether it was to be read, and could not be."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -101,10 +120,30 @@ def files_of(root: Path, unread: list[tuple[str, str]] | None = None) -> list[Pa
     for folder, folders, files in os.walk(root, onerror=faults.append):
         linked = [name for name in folders if (Path(folder) / name).is_symlink()]
         found += [Path(folder) / name for name in (*files, *linked)]
+        if len(found) > FILES_MAX:
+            raise LimitExceeded("FILES_MAX", got=len(found), allowed=FILES_MAX, what=f"the number of files in {root}")
     if unread is not None:
         unread += [(relative(root, Path(fault.filename)), fault.strerror or str(fault)) for fault in faults]
-    found = [path for path in found if not _is_beside(path)]
+    found = [path for path in found if not is_beside(path)]
     return sorted(found, key=lambda path: (_rank(relative(root, path)), relative(root, path)))
+
+
+def is_installation(root: Path, paths: list[Path]) -> bool:
+    """Whether one of the files is one of an installation, by its place, or for a SQLite file there by its tables."""
+    named = [relative(root, path) for path in paths]
+    if any(fnmatchcase(name, pattern) for name in named for pattern in _LAYOUT):
+        return True
+    return any(path.parent == root and _has_tables(path) for path in paths)
+
+
+def _has_tables(path: Path) -> bool:
+    try:
+        if not path.is_file() or path.is_symlink():
+            return False
+        with ForeignFile(path, _cell, wait_s=LOCKED_WAIT_S) as file:
+            return not _TABLES.keys().isdisjoint(file.tables())
+    except (AntiphonError, OSError):
+        return False
 
 
 def relative(root: Path, path: Path) -> str:
@@ -115,13 +154,6 @@ def relative(root: Path, path: Path) -> str:
 def readable(text: str) -> str:
     """The text, with lone surrogates spelled out."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_beside(path: Path) -> bool:
-    for ending in _BESIDE:
-        if path.name.endswith(ending) and path.with_name(path.name.removesuffix(ending)).exists():
-            return True
-    return False
 
 
 def _rank(path: str) -> int:
@@ -150,10 +182,12 @@ def found_in(root: Path, path: Path) -> Iterator[Found]:
             return
         with path.open("rb") as file:
             head = file.read(16)
-        if head == _SQLITE:
+        if head == MAGIC:
             yield from _sqlite(path, name)
         elif path.stat().st_size > FILE_BYTES_MAX:
-            yield from _too_large(path, name)
+            size = path.stat().st_size
+            reason = f"{size:,} bytes, more than FILE_BYTES_MAX ({FILE_BYTES_MAX:,}): kept, not looked into"
+            yield from _in_parts(path, name, reason)
         elif PurePosixPath(name).match("archive/chatlogs/*"):
             yield from _chatlog(path, name)
         else:
@@ -162,14 +196,47 @@ def found_in(root: Path, path: Path) -> Iterator[Found]:
         raise Unavailable(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _too_large(path: Path, name: str) -> Iterator[Found]:
+def _in_parts(path: Path, name: str, reason: str) -> Iterator[Found]:
     """A file that is not looked into, as the parts it is kept in: each is a `Whole` of its own."""
-    reason = f"{path.stat().st_size:,} bytes, more than FILE_BYTES_MAX ({FILE_BYTES_MAX:,}): kept, not looked into"
+    size = path.stat().st_size
+    if size > KEPT_FILE_BYTES_MAX:
+        raise Unavailable(f"{path} has {size:,} bytes, more than KEPT_FILE_BYTES_MAX ({KEPT_FILE_BYTES_MAX:,}): move "
+                          f"it to where it is to stay; {reason}")  # fmt: skip
     with path.open("rb") as file:
-        at = 0
-        while part := file.read(PART_BYTES):
-            yield Whole(name, f"bytes {at}-{at + len(part)}", reason, raw=part)
-            at += len(part)
+        yield from _parts_of(lambda: file.read(PART_BYTES), size, Whole(name, "", reason, broken=True))
+
+
+def _kept(raw: bytes, kept: Whole) -> Iterator[Found]:
+    """Bytes to keep, in parts where they are many."""
+    if len(raw) <= PART_BYTES:
+        yield msgspec.structs.replace(kept, raw=raw)
+        return
+    parts = (raw[at : at + PART_BYTES] for at in range(0, len(raw), PART_BYTES))
+    yield from _parts_of(lambda: next(parts, b""), len(raw), kept)
+
+
+def _parts_of(read_on: Callable[[], bytes], size: int, kept: Whole) -> Iterator[Found]:
+    at = 0
+    while part := read_on():
+        end = at + len(part)
+        place = f"bytes {at}-{end}" + (", the end" if end >= size else "")  # one that has become shorter has another
+        yield msgspec.structs.replace(kept, place=place, raw=part, broken=kept.broken and not at)
+        at = end
+
+
+def pieces(item: Found, depth: int = 0) -> Iterator[Found]:
+    """What is found; a large value that is kept whole as its parts, with the names of these."""
+    value = item.value if isinstance(item, Whole) else None
+    if not isinstance(value, dict | list) or depth == VALUE_DEPTH_MAX or len(content_of(value)) <= VALUE_BYTES_MAX:
+        yield item
+        return
+    assert isinstance(item, Whole)
+    named = isinstance(value, dict)
+    said: dict[str, Any] = {"keys": [*map(str, value)]} if named else {"items": len(value)}
+    yield msgspec.structs.replace(item, value=said, reason=f"{item.reason}; kept part by part")
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        place = f"{item.place}.{key}" if named else f"{item.place}[{key}]"
+        yield from pieces(msgspec.structs.replace(item, place=place, value=part), depth + 1)
 
 
 # -- JSON and text -------------------------------------------------------------------------------------------------
@@ -178,7 +245,7 @@ def _too_large(path: Path, name: str) -> Iterator[Found]:
 def _plain(raw: bytes, name: str) -> Iterator[Found]:
     text, read_as = decoded(raw)
     if text is None or not name.lower().endswith((".json", ".md", ".txt")):
-        yield Whole(name, "", "a file of a form that has no table", raw=raw)
+        yield from _kept(raw, Whole(name, "", "a file of a form that has no table"))
         return
     if read_as:
         yield Note("", f"not UTF-8: read as {read_as}")
@@ -189,11 +256,11 @@ def _plain(raw: bytes, name: str) -> Iterator[Found]:
     try:
         value = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, twice))
     except (ValueError, RecursionError) as error:
-        yield Whole(name, "", f"not JSON: {error}", raw=raw)
+        yield from _kept(raw, Whole(name, "", f"not JSON: {error}", broken=True))
         return
     if twice:
         reason = f"{twice[0]!r:.80} stands twice in one object; the last is taken, and the file is kept as it is"
-        yield Whole(name, "", reason, raw=raw)
+        yield from _kept(raw, Whole(name, "", reason))
     yield from _records(value, name)
 
 
@@ -230,7 +297,7 @@ def _text(text: str, name: str, raw: bytes) -> Iterator[Found]:
     elif place.match("agents/*/reflections/*"):
         yield Thing("reflection", name, "", {"prompt": place.stem, "response": text}, f"{name}{NUL}file")
     else:
-        yield Whole(name, "", "a text that has no table", raw=raw)
+        yield from _kept(raw, Whole(name, "", "a text that has no table"))
 
 
 def _records(value: Any, name: str) -> Iterator[Found]:
@@ -248,11 +315,13 @@ def _records(value: Any, name: str) -> Iterator[Found]:
         yield from _listed(value, name, "cluster", ("clusters",), single=True)
     elif place.match("archive/dissolved_clusters/*"):
         yield from _listed(value, name, "dissolved_cluster", ("clusters",), single=True)
+    elif place.match("agents/*/reflections/*") and isinstance(value, dict) and ALSO_IN in value:
+        yield Note("$", f"it is in {value[ALSO_IN]!r:.60} too: read there")
     elif place.match("agents/*/reflections/*"):
         yield from _listed(value, name, "reflection", ("reflections",), single=True)
     else:
-        known = {"state.json": "agent_state", "metrics.json": "cluster_metrics"}
-        yield Whole(name, "$", "it has no table", known.get(place.name, "file"), value=value)
+        sort, reason = _STATES.get(place.name, ("file", "it has no table"))
+        yield Whole(name, "$", reason, sort, value=value)
 
 
 def _listed(value: Any, name: str, sort: str, under: tuple[str, ...], *, single: bool = False) -> Iterator[Found]:
@@ -342,13 +411,13 @@ def _chatlog(path: Path, name: str) -> Iterator[Found]:
     raw = path.read_bytes()
     text, _ = decoded(raw)
     if not name.endswith((".json", ".jsonl")) or text is None:
-        yield Whole(name, "", "a conversation in a form that is not read", "chatlog", raw=raw)
+        yield from _kept(raw, Whole(name, "", "a conversation in a form that is not read", "chatlog"))
         return
     messages = 0
     for item in read(path):
         if isinstance(item, Bad):
             part = raw[item.span[0] : sum(item.span)] if item.span else item.raw
-            yield Whole(name, f"line {item.line}", item.reason, "chatlog", raw=part)
+            yield from _kept(part, Whole(name, f"line {item.line}", item.reason, "chatlog", broken=True))
             continue
         messages += 1
         yield Thing("message", name, f"message {messages}", _message(item))
@@ -364,51 +433,20 @@ def _message(record: Record) -> dict[str, Any]:
 
 def _sqlite(path: Path, name: str) -> Iterator[Found]:
     try:
-        with contextlib.closing(_opened(path)) as file:
-            tables = [row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name")]
-            for table in sorted((one for one in tables if not one.startswith("sqlite_")), key=_table_rank):
+        with ForeignFile(path, _cell, wait_s=LOCKED_WAIT_S) as file:
+            for table in sorted(file.tables(), key=_table_rank):
                 yield from _rows(file, table, name)
-            views = file.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall()
-            for (view,) in views:
-                yield Note(str(view), "a view or trigger: it holds nothing of its own")
-    except sqlite3.Error as error:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            raise Unavailable(f"{path} is locked by whoever writes it: try again") from None
-        yield from _damaged(path, name, f"a SQLite file that cannot be read: {error}")
-
-
-def _damaged(path: Path, name: str, reason: str) -> Iterator[Found]:
-    with path.open("rb") as file:
-        at = 0
-        while part := file.read(PART_BYTES):
-            yield Whole(name, f"bytes {at}-{at + len(part)}", reason, raw=part)
-            at += len(part)
+            for view in file.views():
+                yield Note(view, "a view or trigger: it holds nothing of its own")
+    except LimitExceeded as error:
+        raise Unavailable(str(error)) from None
+    except InvalidInput as error:
+        yield from _in_parts(path, name, str(error))
 
 
 def _table_rank(table: str) -> tuple[int, str]:
     known = [*_TABLES]
     return known.index(table) if table in _TABLES else len(known), table
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """The file, for reading alone; as it stands where nothing may be made beside it."""
-    for way in ("mode=ro", "immutable=1"):
-        file = sqlite3.connect(f"{path.resolve().as_uri()}?{way}", uri=True, timeout=LOCKED_WAIT_S)
-        file.text_factory = _cell
-        try:
-            file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            file.close()
-            if "locked" in str(error):
-                raise
-            if way != "mode=ro":
-                raise
-            continue
-        except sqlite3.Error:
-            file.close()
-            raise
-        return file
-    raise Unavailable(f"cannot open {path}")
 
 
 def _cell(raw: bytes) -> str:
@@ -417,13 +455,9 @@ def _cell(raw: bytes) -> str:
     return raw.decode("latin-1") if text is None else text
 
 
-def _rows(file: sqlite3.Connection, table: str, name: str) -> Iterator[Found]:
-    quoted = '"' + table.replace('"', '""') + '"'
-    cursor = file.execute(f"SELECT * FROM {quoted}")
-    columns = [one[0] for one in cursor.description]
+def _rows(file: ForeignFile, table: str, name: str) -> Iterator[Found]:
     sort = _TABLES.get(table)
-    for number, row in enumerate(cursor, 1):
-        fields = dict(zip(columns, row, strict=True))
+    for number, fields in enumerate(file.rows(table), 1):
         place = f"{table} row {number}" if fields.get("id") is None else f"{table} id {fields['id']}"
         if sort is None:
             yield Whole(name, place, f"the table {table!r} is none of the designs'", table, value=fields)

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from antiphon.engines.sqlite.file import SqliteFile
+from antiphon.engines.sqlite.made import is_made
 from antiphon.world.entropy import Entropy, SystemEntropy
 
 _KEY: Final = "migrate/key"
@@ -29,7 +30,12 @@ class Taken:
         self._dry: dict[bytes, tuple[bytes | None, bytes | None]] | None = {} if dry else None
 
     def open(self) -> None:
-        """Makes the set in this file where it is not there yet. In a transaction."""
+        """Makes the set in this file where it is not there yet. In a transaction; where the file can only be read, in
+        memory.
+        """
+        if self._file.read_only:
+            self._key = self._file.get(_KEY) or self._key or self._entropy.bytes(32)
+            return
         self._file.writer.execute(_TABLE)
         found = self._file.get(_KEY) or self._key
         if not found:
@@ -54,6 +60,8 @@ class Taken:
         """(digest, entity) of what is known by this name, None where nothing is."""
         if self._dry is not None and name in self._dry:
             return self._dry[name]
+        if self._file.read_only and not is_made(self._file.writer, "migrated"):
+            return None
         found = self._file.writer.execute("SELECT digest, entity FROM migrated WHERE what=?", (name,)).fetchone()
         return None if found is None else (found[0], found[1])
 
@@ -61,4 +69,6 @@ class Taken:
         """Keeps what is known by this name."""
         if self._dry is not None:
             self._dry[name] = digest, entity
+        if self._file.read_only:
+            return
         self._file.writer.execute("INSERT OR REPLACE INTO migrated VALUES(?,?,?)", (name, digest, entity))

@@ -1,9 +1,10 @@
 """Room `ops` (imports `engines` and below): what CRM systems tell us, and what we tell them: changes, field by field.
 
 Both ways a message is `{"origin": {"system", "log"}, "changes": […]}`, signed (`market_signed.py`). A change has a
-`type` (company, contact, product, deal), the system's `id`, our `entity`, `modified`, `fields`, their own `times` and a
-deal's `stage`. Of two values the later one stands, field by field. A change that began with us is not taken from a
-system that repeats it (`origin`), and one that began with a system is not told to it.
+`type` (company, contact, product, deal), the CRM's `id`, our `entity`, `modified`, `fields`, their own `times` and a
+deal's `stage`; where both are Antiphon, `entity` is the sender's and `id` the receiver's. Of two values the later one
+stands, field by field. A change that began with us is not taken from a system that repeats it (`origin`), and one that
+began with a system is not told to it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from antiphon.model import limits
 from antiphon.model.errors import AntiphonError, InvalidInput, LimitExceeded, ProtocolViolation, Rejected, Unavailable
 from antiphon.model.event import Event
 from antiphon.model.table import Type
-from antiphon.model.text import entity_text, id_text
-from antiphon.ops.market_fields import IGNORED, check_map, target_of, time_of, value_of
+from antiphon.model.text import entity_text, id_text, parse_entity
+from antiphon.ops.market_cells import time_of, value_of
+from antiphon.ops.market_fields import IGNORED, SORTS, check_map, target_of
 from antiphon.ops.market_import import put_record
+from antiphon.ops.market_people import People
 from antiphon.ops.market_rows import Record, Refused, record_of
-from antiphon.ops.market_signed import check_secret, check_signed, signed_headers
+from antiphon.ops.market_signed import KEY_HEADER, check_secret, check_signed, digest_of, signed_headers
 from antiphon.query.shown import as_plain
 
 SYSTEM: Final = "antiphon"
@@ -32,6 +35,8 @@ MESSAGE_BYTES_MAX: Final = 1 << 20
 _HEAD_BYTES: Final = 1_024
 """What a message has beside its changes, at most."""
 SENDS_MAX: Final = 6
+PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
+"""Answers after which a message is sent again; what else is no success would be so the next time too."""
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
 SCANNED_EVENTS_MAX: Final = 10_000
@@ -41,9 +46,14 @@ _TYPE_OF: Final = {
     names.COMPANY_RECORDED: "company", names.PRODUCT_RECORDED: "product", names.PERSONA_RECORDED: "contact",
     names.PERSONA_ENRICHED: "contact", names.CREATED: "deal", names.CHANGED: "deal", names.MOVED: "deal",
 }  # fmt: skip
+TELLING: Final = tuple(_TYPE_OF)
+"""The kinds of event that are told."""
 _TABLE_OF: Final = {
     "company": names.COMPANIES, "contact": names.PERSONAS, "product": names.PRODUCTS, "deal": names.OPPORTUNITIES,
 }  # fmt: skip
+IGNORED_CHANGE: Final = "ignored"
+"""What became of a change none of whose fields anybody knows."""
+_NOTHING: Final = ("same", IGNORED_CHANGE)
 _KINDS: Final = {kind.name: kind for kind in MARKET.kinds}
 
 
@@ -108,11 +118,12 @@ class Inbound:
         secret: bytes,
         *,
         mapped: Mapping[str, Mapping[str, str]] | None = None,
+        people: People | None = None,
     ) -> None:
         if not system or system == SYSTEM or len(system) > limits.NAME_CHARS_MAX:
             raise InvalidInput(f"a system's name has from 1 to {limits.NAME_CHARS_MAX} characters, and is not {SYSTEM}")
         self._market, self._system, self._secret = market, system, check_secret(secret)
-        self._mapped = read_map(mapped or {})
+        self._mapped, self._people = read_map(mapped or {}), people
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Reply:
         """Takes a message whole, or not at all, and says what became of it. Raises nothing of ours."""
@@ -125,10 +136,8 @@ class Inbound:
             return Reply(413, {"error": str(error)})
         except ProtocolViolation as error:
             return Reply(401, {"error": str(error)})
-        if self._market.was_delivered(self._system, key):
-            return Reply(200, {"status": "known"})
         try:
-            return Reply(200, self._take(key, _message(body)))
+            return Reply(200, self._take(key, digest_of(self._secret, body), _message(body)))
         except InvalidInput as error:
             return Reply(422, {"error": str(error)})
         except Unavailable as error:
@@ -136,21 +145,29 @@ class Inbound:
         except AntiphonError as error:
             return Reply(409, {"error": str(error)})
 
-    def _take(self, key: str, message: Message) -> dict[str, Any]:
+    def _take(self, key: str, digest: bytes, message: Message) -> dict[str, Any]:
         ours = id_text(self._market.recorder.log_id)
         if message.origin is not None and ours == message.origin.log:
             return {"status": "echo", "changes": []}
         done: list[dict[str, Any]] = []
-        with self._market.recorder.together():
+        with self._market.recorder.together():  # looked up within: another process may take the same message
+            before = self._market.delivered(self._system, key)
+            if before is not None:
+                _check_same(before, digest, key)
+                return {"status": "known"}
             for number, change in enumerate(message.changes, 1):
                 try:
-                    done.append(self._change(number, change))
+                    done.append(self._change(number, _as_heard(message, change)))
                 except InvalidInput as error:
                     raise InvalidInput(
                         f"change {number} ({change.type:.20} {change.id or ''!s:.60}): {error}"
                     ) from None
-            if any(one["status"] != "same" for one in done):  # what changed nothing may come again
-                self._market.deliver(self._system, key)
+            # what changed nothing, and says since when it is so, may come again: it will change nothing then, either
+            now = self._market.recorder.clock.now_ms()
+            if any(one["status"] not in _NOTHING for one in done) or any(
+                _is_as_of_now(one, now) for one in message.changes
+            ):
+                self._market.deliver(self._system, key, digest)
         return {"status": "taken", "changes": done}
 
     def _change(self, number: int, change: Change) -> dict[str, Any]:
@@ -161,6 +178,7 @@ class Inbound:
         given = self._mapped.get(change.type, {})
         said: dict[str, Any] = {}
         since: dict[str, int] = {}
+        unknown = [name for name in change.fields if target_of(sort, name, given) is None]
         for name, cell in change.fields.items():
             target = target_of(sort, name, given)
             if target is None or target == IGNORED:
@@ -170,12 +188,27 @@ class Inbound:
                 since[target] = time_of(change.times[name])
         at = None if change.modified is None else time_of(change.modified)
         record = msgspec.structs.replace(self._record(sort, number, said, change, at), since=since)
-        put, moved = put_record(self._market, sort, record, system=self._system)
+        self._link(change)
+        if unknown and not said and change.stage is None:
+            return {"id": change.id, "entity": None, "status": IGNORED_CHANGE, "stale": [], "unknown": unknown}
+        put, moved = put_record(self._market, sort, record, system=self._system, people=self._people)
         status = "changed" if moved and put.what == "same" else put.what
-        return {"id": change.id, "entity": put.entity, "status": status, "stale": list(put.stale)}
+        done = {"id": change.id, "entity": put.entity or None, "status": status, "stale": list(put.stale)}
+        return {**done, "unknown": unknown} if unknown else done
+
+    def _link(self, change: Change) -> None:
+        """Notes what the system calls a thing of this book that it knows by our name."""
+        if change.id is None or change.entity is None or self._market.linked(self._system, change.type, change.id):
+            return
+        try:
+            row = self._market.recorder.table(_TABLE_OF[change.type]).get(parse_entity(change.entity))
+        except InvalidInput:  # no id of ours
+            return
+        if row is not None and row["home"] == self._market.home:
+            self._market.link(self._system, change.type, change.id, change.entity)
 
     def _record(self, sort: str, number: int, said: dict[str, Any], change: Change, at: int | None) -> Record:
-        plain = {name: value for name, value in said.items() if value is not None or name in fields.FIELDS[_of(sort)]}
+        plain = {name: value for name, value in said.items() if value is not None or name in fields.FIELDS[SORTS[sort]]}
         if change.stage is not None:
             plain["@stage"] = value_of(sort, "@stage", change.stage)
         record = record_of(sort, number, plain)
@@ -184,8 +217,25 @@ class Inbound:
         return msgspec.structs.replace(record, id=change.id or record.id, at=at)
 
 
-def _of(sort: str) -> str:
-    return next(_TABLE_OF[kind] for kind, one in SORT_OF.items() if one == sort)
+def _check_same(before: bytes, digest: bytes, key: str) -> None:
+    """Raises InvalidInput where another message came under this key: the sender thinks that this one was taken."""
+    if before and before != digest:
+        raise InvalidInput(f"{KEY_HEADER}: another message was taken under {key!r:.80}: give this one a key of its own")
+
+
+def _as_heard(message: Message, change: Change) -> Change:
+    """A change with the other's name for the thing as `id`, and ours as `entity`."""
+    if message.origin is None or message.origin.system != SYSTEM:
+        return change
+    return msgspec.structs.replace(change, id=change.entity, entity=change.id)
+
+
+def _is_as_of_now(change: Change, now_ms: int) -> bool:
+    """Whether something of it counts from when it comes: it has no time, or one that is still to come."""
+    own = [time_of(at) for name, at in change.times.items() if name in change.fields]
+    whole = change.stage is not None or bool(change.fields.keys() - change.times.keys())
+    since = now_ms + 1 if change.modified is None else time_of(change.modified)
+    return any(at > now_ms for at in [*own, *([since] if whole else [])])
 
 
 def _message(body: bytes) -> Message:
@@ -235,9 +285,15 @@ class Outbound:
         *,
         post: Post,
         sleep: Callable[[float], None],
+        waiting: Callable[[int, str, float], None] = lambda send, said, ms: None,
+        telling: Callable[[], object] = lambda: None,
     ) -> None:
+        """`waiting` is told before each wait: how many sends failed, how the last one did, and for how long (ms);
+        `telling` once, before anything is told.
+        """
+        self._telling: Callable[[], object] | None = telling
         self._market, self._logged, self._system, self._url = market, logged, system, url
-        self._secret, self._post, self._sleep = check_secret(secret), post, sleep
+        self._secret, self._post, self._sleep, self._waiting = check_secret(secret), post, sleep, waiting
 
     def send(self) -> Sent:
         """Tells the system all changes that it has not been told, in the log's order; nothing where there are none.
@@ -249,6 +305,9 @@ class Outbound:
         while True:
             changes, upto, more = self._next(done.upto)
             if changes:
+                if self._telling is not None:
+                    self._telling()
+                    self._telling = None
                 sends = self._tell(changes, done.upto, upto)
                 done = Sent(done.changes + len(changes), done.messages + 1, done.sends + sends, upto)
             elif not more:
@@ -312,10 +371,12 @@ class Outbound:
             if 200 <= answer.status < 300:
                 self._told(changes, answer, upto)
                 return send
-            if 400 <= answer.status < 500 and answer.status not in (408, 425, 429):
+            if answer.status not in (0, *PASSING):
                 raise Rejected(f"{self._system} at {self._url} refuses events {key}: {said}: {answer.body[:200]!r}")
             if send < SENDS_MAX:
-                self._sleep(min(answer.after_ms or wait, BACKOFF_MS_MAX))
+                pause = min(answer.after_ms or wait, BACKOFF_MS_MAX)
+                self._waiting(send, said, pause)
+                self._sleep(pause)
                 wait = min(2 * wait, BACKOFF_MS_MAX)
         raise Unavailable(f"{self._system} at {self._url} took none of {SENDS_MAX} sends: {said}; try again later")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 from xml.parsers import expat
@@ -17,6 +16,7 @@ import msgspec
 
 from antiphon.model import times
 from antiphon.model.errors import InvalidInput, LimitExceeded
+from antiphon.ops.market_html import plain
 
 FEED_BYTES_MAX: Final = 8 << 20
 FEED_ELEMENTS_MAX: Final = 200_000
@@ -45,7 +45,7 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """A feed's title and items, as they come; `left` counts those without a title or a link."""
+    """A feed's title and items, as they come; `left` counts those that have no title, or nothing to know them by."""
 
     title: str | None
     items: tuple[Item, ...]
@@ -132,7 +132,7 @@ class _Reader:
         title = plain(first("title") or "")
         if link is None and guid is not None:
             link = self._address(guid) if guid.startswith(("http://", "https://")) else None
-        if not title or not (link or guid):
+        if not title or not (link or guid) or len(guid or "") > LINK_CHARS_MAX:
             self.left += 1
             return
         if len(self.items) >= FEED_ITEMS_MAX:
@@ -196,36 +196,3 @@ def moment(text: str | None) -> int | None:
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return times.to_ms(found if found.tzinfo is not None else found.replace(tzinfo=UTC))
-
-
-class _Words(HTMLParser):
-    """The words of HTML, without what is not meant to be read."""
-
-    _UNREAD: Final = frozenset({"script", "style"})
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._unread = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._unread += tag in self._UNREAD
-        self.words.append(" ")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._unread -= tag in self._UNREAD and self._unread > 0
-        self.words.append(" ")
-
-    def handle_data(self, data: str) -> None:
-        if not self._unread:
-            self.words.append(data)
-
-
-def plain(text: str) -> str:
-    """A text without its HTML, on one line."""
-    if "<" not in text and "&" not in text:
-        return " ".join(text.split())
-    words = _Words()
-    words.feed(text)
-    words.close()
-    return " ".join("".join(words.words).split())

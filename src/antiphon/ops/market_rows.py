@@ -1,11 +1,13 @@
 """Room `ops` (imports `engines` and below): CRM exports as records: CSV with headers, JSON, JSON lines.
 
 Pure reading. What cannot be read comes out as a `Refused` with its line and the reason, in its place; no row ends the
-reading. Of JSON that is one document the line is the record's number.
+reading. Of JSON that is one document the line is the record's number. A mark of byte order says UTF-16, else it is
+UTF-8.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ import msgspec
 
 from antiphon.domains.market import fields
 from antiphon.model.errors import AntiphonError, InvalidInput, LimitExceeded, NotFound, Unavailable
+from antiphon.ops.market_cells import MARKS, UNSURE, value_of
 from antiphon.ops.market_fields import (
     COMPANY,
     FIRST,
@@ -27,8 +30,9 @@ from antiphon.ops.market_fields import (
     SORTS,
     STAGE,
     check_map,
+    is_percent,
+    plain_header,
     target_of,
-    value_of,
 )
 
 CSV_HEADERS_MAX: Final = 512
@@ -40,12 +44,15 @@ _HOLDS: Final = ("results", "records", "data", "items", "rows", "value")
 """Where exports keep their list."""
 _INSIDE: Final = ("properties", "attributes", "fields")
 """Where records keep their fields."""
+_WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HEAD_BYTES: Final = 4_096
 
 
 class Record(msgspec.Struct, frozen=True):
     """One record: its fields, what the other system calls it, since when it is so, a deal's stage, a company's name.
 
-    `since` has fields' own times. *Units*: ms since 1970.
+    `since` has fields' own times; `others` are what the other system calls the same thing besides. *Units*: ms since
+    1970.
     """
 
     line: int
@@ -55,6 +62,7 @@ class Record(msgspec.Struct, frozen=True):
     stage: str | None = None
     company: str | None = None
     since: dict[str, int] = {}
+    others: tuple[str, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -65,10 +73,27 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Rows:
-    """The records of a file. `unmapped` are the headers whose cells go nowhere, once they were met."""
+    """The records of a file, as often as they are asked for. `unmapped` are the headers whose cells go nowhere, once
+    they were met.
 
-    def __init__(self, path: Path, sort: str, *, mapped: Mapping[str, str] | None = None, form: str = "auto") -> None:
-        self._given = dict(mapped or {})
+    `mark` stands before fractions. Where nobody says, it is a point in JSON, and in CSV whose cells commas part; of
+    other CSV nobody knows, and a number that may be two is refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sort: str,
+        *,
+        mapped: Mapping[str, str] | None = None,
+        form: str = "auto",
+        mark: str | None = None,
+    ) -> None:
+        if mark is not None and mark not in MARKS:
+            raise InvalidInput(f"market: a fraction stands behind . or , and not behind {mark!r:.60}")
+        self._given, self._mark = dict(mapped or {}), mark
+        self._here = mark or UNSURE
+        self.unit = "line"
         check_map(sort, self._given)
         if form not in ("auto", "csv", "json"):
             raise InvalidInput(f"market: a file is csv or json, not {form!r:.60}")
@@ -78,14 +103,23 @@ class Rows:
     def __iter__(self) -> Iterator[Record | Refused]:
         try:
             with self._path.open("rb") as file:
-                begins = file.read(4_096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+                head = file.read(_HEAD_BYTES)
                 file.seek(0)
+                # what is no text of its encoding becomes lone surrogates, and so spoils its own row alone
+                wide = head.startswith(_WIDE)
+                encoding, errors = ("utf-16", "surrogatepass") if wide else ("utf-8-sig", "surrogateescape")
+                begins = head.decode(encoding, "ignore").lstrip()[:1]
+                if not wide and b"\0" in head:
+                    raise InvalidInput(
+                        f"{self._path} is no text: export CSV or JSON, as UTF-8, or as UTF-16 with a mark of byte order"
+                    )
                 form = self._form
                 if form == "auto":
-                    form = "json" if begins in (b"[", b"{") else "csv"
-                # what is not UTF-8 becomes lone surrogates, and so spoils its own row alone
-                text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+                    form = "json" if begins in ("[", "{") else "csv"
+                text = io.TextIOWrapper(file, encoding, errors=errors, newline="")
                 yield from self._csv(text) if form == "csv" else self._json(text)
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{self._path} is no UTF-16, though it begins so: save it as UTF-8") from None
         except FileNotFoundError:
             raise NotFound(f"there is no file {self._path}") from None
         except OSError as error:
@@ -97,12 +131,15 @@ class Rows:
         lines = _lines_of(text)
         first = next(lines, "")
         delimiter = max(",;\t|", key=first.count)
+        self.unit, self._here = "line", self._mark or ("." if delimiter == "," else UNSURE)
         reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
         headers = next(reader, [])
         if len(headers) > CSV_HEADERS_MAX:
             raise LimitExceeded("CSV_HEADERS_MAX", got=len(headers), allowed=CSV_HEADERS_MAX, what="the headers")
         if not any(header.strip() for header in headers):
             raise InvalidInput(f"{self._path}: its first line has no headers: name the columns there")
+        if any(not _is_text(header) for header in headers):
+            raise InvalidInput(f"{self._path}: its first line is not UTF-8 text: save the file as UTF-8")
         self._check_headers(headers)
         while True:
             line = reader.line_num + 1
@@ -140,6 +177,7 @@ class Rows:
     # -- JSON ------------------------------------------------------------------------------------------------------
 
     def _json(self, text: TextIO) -> Iterator[Record | Refused]:
+        self.unit, self._here = "line", self._mark or "."
         start = text.readline(JSON_LINE_BYTES_MAX)
         if start.lstrip().startswith("{") and _decoded(start) is not None:
             following = text.readline(JSON_LINE_BYTES_MAX)
@@ -183,6 +221,7 @@ class Rows:
             )
 
     def _listed(self, items: list[Any]) -> Iterator[Record | Refused]:
+        self.unit = "record"
         for number, item in enumerate(items, 1):
             if isinstance(item, dict):
                 yield self._object(number, item)
@@ -207,14 +246,12 @@ class Rows:
                 continue
             if target == IGNORED:
                 continue
-            try:
-                if isinstance(cell, str):
-                    cell.encode()
-                value = value_of(self._sort, target, cell)
-            except UnicodeEncodeError:
+            if isinstance(cell, str) and not _is_text(cell):
                 return Refused(line, f"{header}: it is not UTF-8 text: save the file as UTF-8")
+            try:
+                value = value_of(self._sort, target, cell, mark=self._here, percent=is_percent(header))
             except InvalidInput as error:
-                return Refused(line, f"{header}: {error}")
+                return Refused(line, str(error) if plain_header(header) == target else f"{header}: {error}")
             if value is not None:
                 said[target] = value
         return record_of(self._sort, line, said)
@@ -231,6 +268,14 @@ def record_of(sort: str, line: int, said: dict[str, Any]) -> Record | Refused:
     except AntiphonError as error:
         return Refused(line, str(error))
     return Record(line, found, kept[ID], kept[MODIFIED], kept[STAGE], kept[COMPANY])
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lines_of(text: TextIO) -> Iterator[str]:

@@ -23,6 +23,7 @@ SIGNATURE_HEADER: Final = "X-Antiphon-Signature"
 KEY_HEADER: Final = "Idempotency-Key"
 _PREFIX: Final = "v1="
 _USE: Final = b"antiphon/webhook/v1\0"
+_OF_BODY: Final = b"antiphon/delivery/v1\0"
 
 
 def signature(secret: bytes, system: str, key: str, at_ms: int, body: bytes) -> str:
@@ -35,6 +36,11 @@ def signature(secret: bytes, system: str, key: str, at_ms: int, body: bytes) -> 
         mac.update(len(field).to_bytes(8, "big"))
         mac.update(field)
     return _PREFIX + mac.hexdigest()
+
+
+def digest_of(secret: bytes, body: bytes) -> bytes:
+    """What a body is known by, 16 bytes: whoever has no secret cannot test a guess of what was in it."""
+    return hmac.new(secret, _OF_BODY + body, sha256).digest()[:16]
 
 
 def signed_headers(secret: bytes, system: str, key: str, at_ms: int, body: bytes) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 
 from antiphon import Conflict, Fleet, InvalidInput, LimitExceeded, NotFound
 from antiphon.domains.market import MARKET, Market, formulas, keys, names
+from antiphon.domains.tasks import Tasks
 from antiphon.home import default_folder
 from antiphon.model.places import DAY_MS
 from antiphon.model.text import id_text, parse_entity, parse_id
@@ -149,6 +150,25 @@ def test_actuals_are_filled_as_deals_close(fair: Fair) -> None:
     new = deal(fair)
     refuses(fair, Conflict, "has not come yet", lambda: fair.ada.move(new, "closed_won", on="2027-01-16"))
     refuses(fair, Conflict, "only what is closed", lambda: fair.ada.move(new, "proposal", on="2027-01-01"))
+
+
+def test_what_a_task_brings_is_counted_once(fair: Fair) -> None:
+    task = Tasks(fair.agents["ada"]).create("Call the bakery").entity or ""
+    acme = fair.ada.company("Acme").entity
+    fair.ada.value_task(task, acme, 10_000)
+    fair.bob.value_task(task, acme, "9999.5")
+    (row,) = fair.rows(names.GENERATED)
+    assert (row["amount"], row["said"]) == (Decimal(10_000), 1), "two words about one value do not add up"
+    fair.ada.value_task(task, acme, 3)
+    assert fair.rows(names.GENERATED)[0]["amount"] == Decimal("9999.50")
+    fair.ada.unvalue_task(task, acme)
+    fair.bob.unvalue_task(task, acme)
+    (row,) = fair.rows(names.GENERATED)
+    assert (row["amount"], row["said"]) == (None, None), "no edge is left in the graph"
+    refuses(fair, NotFound, "has not said", lambda: fair.bob.unvalue_task(task, acme))
+    refuses(fair, NotFound, "tasks: there is no", lambda: fair.ada.value_task(NOWHERE, acme, 1))
+    refuses(fair, NotFound, "food_companies: there is no", lambda: fair.ada.value_task(task, NOWHERE, 1))
+    refuses(fair, InvalidInput, "from 0 on", lambda: fair.ada.value_task(task, acme, -1))
 
 
 def test_a_win_that_is_forgotten_does_not_count(fair: Fair) -> None:

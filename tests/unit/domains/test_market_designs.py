@@ -41,8 +41,8 @@ EDGES: Final = {
     ("Persona", "WORKS_AT", "Company"): "", ("Persona", "DECIDES_FOR", "Company"): "authority",
     ("Persona", "INFLUENCES", "Persona"): "", ("Company", "SUPPLIES", "Company"): "",
     ("Company", "COMPETES_WITH", "Company"): "", ("Product", "SUBSTITUTES", "Product"): "",
+    ("Task", "GENERATES_VALUE", "Company"): "amount",
 }  # fmt: skip
-"""All of the designs but (Task)-[GENERATES_VALUE]->(Company): a task knows no company."""
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -130,7 +130,7 @@ def test_shared_tables_fold_nothing_private() -> None:
 
 def test_what_others_may_change_is_decided_by_a_home() -> None:
     def free(table: Table) -> set[str]:
-        kept = {"id", "home", "created_at"}
+        kept = {"id", "home", "created_at", "audience", "circle"}
         return {c.name for c in table.columns if c.merge != "decided" and c.derived is None} - kept
 
     assert {name: free(OURS[name]) for name in ("personas", "food_companies", "food_products")} == {

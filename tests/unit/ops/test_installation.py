@@ -15,9 +15,9 @@ import pytest
 from antiphon import Agent, NotFound
 from antiphon.domains.loops import LOOPS
 from antiphon.model.event import decode_body
-from antiphon.model.text import entity_text, parse_entity
+from antiphon.model.text import entity_text
 from antiphon.ops import installation_read
-from antiphon.ops.installation import CHUNK, Migration, Report
+from antiphon.ops.installation import CHUNK, LEFT, Migration, Report
 from antiphon.ops.installation_taken import Taken
 from tests.unit.ops.old_installation import GRACE, make, put
 
@@ -217,8 +217,8 @@ def test_what_is_kept_is_listed_with_the_reason(ada: Agent, old: Path) -> None:
     assert "is nowhere in this installation" in reasons["consensus/blessed_loops.json", "$.blessed_loops[1]"]
     assert "not JSON" in reasons["runtime/cut.json", ""]
     assert "'a' stands twice" in reasons["ledger/twice.json", ""]
-    assert "cannot be read" in reasons["agents/agent_002/memory.sqlite", "bytes 0-2016"]
-    assert reasons["runtime/loop_state.json", "$.loops.loop_002"] == "fields without a column"
+    assert "cannot be read" in reasons["agents/agent_002/memory.sqlite", "bytes 0-2016, the end"]
+    assert reasons["runtime/loop_state.json", "$.loops.loop_002"] == LEFT
     notes = {one.path: one.notes for one in report.files}
     assert notes["archive/elsewhere"] == ["file: a link to /nowhere/at/all: not followed"]
     assert "read as Windows-1252" in notes["archive/mythology/latin.md"][0]
@@ -258,7 +258,7 @@ def test_again_takes_only_what_is_new(ada: Agent, old: Path) -> None:
     moving(ada, old).run()
     before = events(ada)
     again = moving(ada, old).run()
-    assert figures(again) == {**dict.fromkeys(figures(again), 0), "read": 59, "known": 59}
+    assert figures(again) == {**dict.fromkeys(figures(again), 0), "read": 62, "known": 62}
     assert events(ada) == before
     state = json.loads((old / "runtime/loop_state.json").read_text())
     state["loops"]["loop_001"]["emotional_tone"] = "wild"
@@ -347,10 +347,10 @@ def test_a_large_file_is_kept_in_parts(ada: Agent, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(installation_read, "FILE_BYTES_MAX", 1_000)
     raw = bytes(range(256)) * 2_000
     put(tmp_path / "old/archive/huge.json", raw)
-    report = moving(ada, tmp_path / "old").run()
-    assert report.total("kept") == 3
+    report = moving(ada, tmp_path / "old", anyway=True).run()
+    assert report.total("kept") == 8
     assert joined(bodies(ada), "archive/huge.json") == raw
-    assert moving(ada, tmp_path / "old").run().total("kept") == 0
+    assert moving(ada, tmp_path / "old", anyway=True).run().total("kept") == 0
 
 
 def test_a_record_over_the_limit_of_an_event_is_kept_in_parts(ada: Agent, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_odd_values_are_kept_beside_the_row(ada: Agent, tmp_path: Path) -> None:
     assert (row["emotional_tone"], row["blessed"], row["state"]) == ("7", False, "loop")
     (beside,) = ada.table("installation_records").every({})
     assert entity_text(beside["of"]) == entity_text(row["loop_id"])
-    (body,) = [one for one in bodies(ada) if one.get("reason") == "fields without a column"]
+    (body,) = [one for one in bodies(ada) if one.get("reason") == LEFT]
     said = json.loads(body["raw"])
     assert said["big"] == 1 << 80
     assert set(said) == set(odd) - {"emotional_tone"}
@@ -416,29 +416,7 @@ def test_a_locked_file_is_skipped_and_taken_later(ada: Agent, tmp_path: Path, mo
     assert moving(ada, tmp_path / "old").run().total("added") == 1
 
 
-# -- beside the old one ----------------------------------------------------------------------------------------------
-
-
-def test_following_takes_what_changes_once_it_has_settled(ada: Agent, old: Path) -> None:
-    migration = moving(ada, old)
-    migration.run()
-    settled: dict[str, tuple[int, ...]] = {}
-    assert migration.changed(settled=settled).files == []
-    place = old / "runtime/loop_state.json"
-    state = json.loads(place.read_text())
-    state["loops"]["loop_100"] = {"whisper_origin": "a hundred"}
-    whole = json.dumps(state)
-    place.write_text(whole[:40])  # half written
-    assert migration.changed(settled=settled).files == []
-    place.write_text(whole)
-    assert migration.changed(settled=settled).files == [], "it has changed since it was looked at"
-    (done,) = migration.changed(settled=settled).files
-    assert (done.path, done.added, done.kept) == ("runtime/loop_state.json", 1, 0)
-    assert migration.changed(settled=settled).files == []
-    put(old / "archive/mythology/after.md", "And then?")
-    assert migration.changed(settled=settled).files == []
-    assert [one.path for one in migration.changed(settled=settled).files] == ["archive/mythology/after.md"]
-    assert parse_entity(entity_text(loops(ada)["loop_100"]["loop_id"]))
+# -- odd names, and who is in them -------------------------------------------------------------------------------------
 
 
 def test_names_that_are_no_unicode(ada: Agent, tmp_path: Path) -> None:
@@ -488,18 +466,6 @@ def test_the_rows_are_what_the_events_make(ada: Agent, old: Path) -> None:
     ada.replica.refold(LOOPS.name)
     assert {name: sorted(map(repr, ada.table(name).every({}))) for name in names} == before
     assert ada.verify().ok
-
-
-def test_what_is_forgotten_while_it_is_followed_stays_so(ada: Agent, old: Path) -> None:
-    migration, settled = moving(ada, old), dict[str, tuple[int, ...]]()
-    migration.run()
-    ada.forget(person="grace")
-    users = json.loads((old / "users.json").read_text())
-    users["users"][0]["emotional_credits"] = 5
-    put(old / "users.json", users)
-    migration.changed(settled=settled)
-    (done,) = migration.changed(settled=settled).files
-    assert (done.left, done.changed, done.added) == (1, 0, 0)
 
 
 def test_what_is_kept_beside_a_row_is_forgotten_with_it(ada: Agent, old: Path) -> None:

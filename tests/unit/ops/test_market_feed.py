@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,10 @@ from antiphon.domains.market import MARKET, Market, names
 from antiphon.home import default_folder
 from antiphon.model.times import to_ms
 from antiphon.ops import market_parse
-from antiphon.ops.market_feed import BACKOFF_MS_MAX, FEEDS_MAX, Fetched, Poller, check_url, read_file, read_url
-from antiphon.ops.market_parse import moment, parse, plain
+from antiphon.ops.market_feed import BACKOFF_MS_MAX, FEEDS_MAX, Fetched, Poller, path_of, read_file, read_url
+from antiphon.ops.market_html import plain
+from antiphon.ops.market_parse import moment, parse
+from antiphon.ops.market_web import check_url
 from antiphon.world.clock import ManualClock
 
 START = 1_800_000_000_000
@@ -182,7 +186,7 @@ def test_a_feed_in_a_file(desk: Desk, tmp_path: Path) -> None:
 
 def test_feeds_are_read_when_they_are_due(desk: Desk) -> None:
     poller = Poller(desk.market, [(URL, 60_000), ("http://b.example/", 600_000)], fetching=desk.wire)
-    assert [read.new for read in poller.poll()] == [2, 1], "a relative link is another one there"
+    assert [read.new for read in poller.poll()] == [2, 2], "each feed has items of its own"
     assert poller.poll() == []
     assert poller.due_in_ms() == 60_000
     desk.clock.pass_ms(60_000)
@@ -222,6 +226,80 @@ def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
     for url in ("ftp://x.org", "file:///etc/passwd", "http://", "http://x y", "x.org", "http://x:port/", "http://x\n"):
         with pytest.raises(InvalidInput, match="no address of the web"):
             check_url(url)
+
+
+def feed_of(*items: tuple[str, str, str]) -> bytes:
+    said = "".join(
+        f"<item><title>{title}</title><guid>{guid}</guid><link>{link}</link></item>" for title, guid, link in items
+    )
+    return f"<rss><channel><title>t</title>{said}</channel></rss>".encode()
+
+
+def test_items_are_known_by_what_their_feed_calls_them(desk: Desk) -> None:
+    """Podcasts link all their items to one page; and no feed rewrites another's."""
+    page = "http://pod.example/"
+    raw = feed_of(("One", "g1", page), ("Two", "g2", page), ("One again", "g1", page))
+    for new, known in ((2, 0), (0, 2)):
+        read = read_url(desk.market, URL, fetching=lambda *asked: Fetched(raw))
+        assert (read.new, read.known, read.repeated) == (new, known, 1)
+    evil = feed_of(("Rewritten", "g1", page))
+    assert read_url(desk.market, "http://evil.example/", fetching=lambda *asked: Fetched(evil)).new == 1
+    assert sorted(row["title"] for row in desk.market.publications()) == ["One", "Rewritten", "Two"]
+
+
+@pytest.mark.parametrize("odd", ["<![<x", "<!--", "&#" + "9" * 9_000 + ";", "<a href='", "<script>", "</", "<!DOCTYPE"])
+def test_odd_html_is_nobodys_fault(desk: Desk, odd: str) -> None:
+    said = odd.replace("&", "&amp;").replace("<", "&lt;")
+    raw = feed_of((f"Odd {said}", "g1", "http://x.example/1"), ("Good", "g2", "http://x.example/2"))
+    poller = Poller(desk.market, [(URL, 60_000)], fetching=lambda *asked: Fetched(raw))
+    (read,) = poller.poll()
+    assert (read.error, read.new) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    "part", ["<a ", "<![", "<!--", "<script>", '<a href="', '<a =">', "</", "&#x", "<a ='>", "= '"]
+)
+def test_html_takes_time_by_its_length_alone(part: str) -> None:
+    def taken(size: int) -> float:
+        start = perf_counter()
+        plain("<" + part * (size // len(part)))
+        return perf_counter() - start
+
+    taken(1_000)
+    assert taken(1 << 20) < 5, "a megabyte took the standard library hours"
+
+
+def test_an_item_that_the_book_refuses_is_its_own_fault(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = desk.market.publish
+
+    def picky(feed: str, title: str, **how: Any) -> Any:
+        if title == "Second":
+            raise InvalidInput("no")
+        return publish(feed, title, **how)
+
+    monkeypatch.setattr(desk.market, "publish", picky)
+    read = read_url(desk.market, URL, fetching=desk.wire)
+    assert (read.new, read.refused, read.left, read.error) == (1, 1, 2, None)
+
+
+def test_files_and_addresses_are_read_side_by_side(desk: Desk, tmp_path: Path) -> None:
+    page, good = tmp_path / "page.html", tmp_path / "a b.xml"
+    page.write_bytes(b"<html></html>")
+    good.write_bytes(ATOM)
+    sources = [str(page), good.as_uri(), "ftp://x.org/feed", str(tmp_path / "none"), URL]
+    with pytest.raises(InvalidInput, match="no address of the web"):
+        Poller(desk.market, [(source, 60_000) for source in sources], fetching=desk.wire)
+    del sources[2]
+    poller = Poller(desk.market, [(source, 60_000) for source in sources], fetching=desk.wire)
+    reads = poller.poll()
+    assert [read.new for read in reads] == [0, 1, 0, 2]
+    assert str(reads[0].error).startswith(f"{page}: it is neither RSS nor Atom")
+    assert "there is no file" in str(reads[2].error)
+    assert poller.next_due() is None
+    desk.clock.pass_ms(60_000)
+    assert poller.next_due() == good.as_uri()
+    with pytest.raises(InvalidInput, match="no file of this machine"):
+        path_of("file://elsewhere/feed.xml")
 
 
 def test_publications_are_rows(desk: Desk) -> None:

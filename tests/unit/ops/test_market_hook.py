@@ -13,6 +13,7 @@ from antiphon.home import default_folder
 from antiphon.model.text import id_text
 from antiphon.ops import market_hook
 from antiphon.ops.market_hook import CHANGES_MAX, MESSAGE_BYTES_MAX, SENDS_MAX, Answered, Inbound, Outbound, Reply
+from antiphon.ops.market_people import People
 from antiphon.ops.market_signed import (
     KEY_HEADER,
     REPLAY_WINDOW_MS,
@@ -20,6 +21,7 @@ from antiphon.ops.market_signed import (
     TIME_HEADER,
     check_secret,
     check_signed,
+    digest_of,
     secret_in,
     signed_headers,
 )
@@ -393,3 +395,85 @@ def test_an_answer_that_is_no_json_is_fine(desk: Desk) -> None:
     with pytest.raises(InvalidInput, match="SECRET_BYTES_MIN"):
         desk.outbound(secret=b"short")
     assert id_text(desk.agent.log_id) == desk.crm.got[0][1]["origin"]["log"]
+
+
+# -- keys, fields that nobody knows, people who were forgotten ------------------------------------------------------
+
+
+def test_a_key_is_of_one_message(desk: Desk) -> None:
+    assert desk.say(ACME, key="k").said["status"] == "taken"
+    assert desk.say(ACME, key="k").said == {"status": "known"}
+    before = desk.events()
+    other = desk.say({**ACME, "fields": {"name": "Acme", "employees": 6}}, key="k")
+    assert other.status == 422
+    assert "another message was taken under 'k'" in other.said["error"]
+    assert desk.events() == before
+
+
+def test_what_is_kept_of_a_message_is_its_secrets(desk: Desk) -> None:
+    desk.say(ACME, key="k")
+    (row,) = desk.rows(names.DELIVERIES)
+    body = json.dumps({"changes": (ACME,)}).encode()
+    assert row["digest"] == digest_of(SECRET, body) != digest_of(b"another-secret-16", body)
+
+
+def test_fields_that_nobody_knows_are_said(desk: Desk) -> None:
+    desk.say(ACME)
+    before = desk.events()
+    (done,) = desk.say({"type": "company", "id": "7", "fields": {"foo": 12}}).said["changes"]
+    assert (done["status"], done["unknown"]) == ("ignored", ["foo"])
+    (done,) = desk.say({"type": "company", "fields": {"foo": 12}}).said["changes"]
+    assert done["status"] == "ignored", "though nothing says which company is meant"
+    assert desk.events() == before + 2, "they count from now, so nobody sends them again once a map says what foo is"
+    (done,) = desk.say({"type": "company", "id": "7", "fields": {"foo": 12, "employees": 9}}).said["changes"]
+    assert (done["status"], done["unknown"]) == ("changed", ["foo"])
+    assert "unknown" not in desk.say(ACME).said["changes"][0]
+
+
+@pytest.mark.parametrize("when", [{"modified": START + 10**9}, {"times": {"employees": START + 10**9}}, {}])
+def test_what_counts_from_now_is_not_replayed(desk: Desk, when: dict[str, Any]) -> None:
+    """A time that is still to come counts as now, whenever now is."""
+    desk.market.company("Acme", employee_count=5)
+    body = json.dumps({"changes": [{"type": "company", "fields": {"name": "Acme", "employees": 5}, **when}]}).encode()
+    headers = signed_headers(SECRET, "hubspot", "k", desk.clock.now_ms(), body)
+    desk.inbound.receive(headers, body)
+    desk.clock.pass_ms(1_000)
+    desk.market.company("Acme", employee_count=9)
+    desk.clock.pass_ms(1_000)
+    assert desk.inbound.receive(headers, body).said == {"status": "known"}
+    assert desk.rows(names.COMPANIES)[0]["employee_count"] == 9
+
+
+def test_a_contact_who_was_forgotten_stays_so(desk: Desk) -> None:
+    desk.inbound = Inbound(desk.market, "hubspot", SECRET, people=People(desk.agent.replica.file))
+    ann = {"type": "contact", "id": "1", "fields": {"name": "Ann Meyer", "email": "ann@x.org"}}
+    assert desk.say(ann).said["changes"][0]["status"] == "added"
+    desk.agent.forget(person="Ann Meyer")
+    for change in (ann, {**ann, "id": "2"}, {"type": "contact", "fields": {"name": "Ann Meyer"}}):
+        (done,) = desk.say(change).said["changes"]
+        assert done["status"] == "forgotten"
+    assert desk.rows(names.PERSONAS) == []
+
+
+@pytest.mark.parametrize("status", [100, 301, 307, 400, 404, 410, 501, 505, 511])
+def test_what_would_not_pass_is_not_sent_again(desk: Desk, status: int) -> None:
+    desk.market.company("Acme")
+    desk.crm.answers = [Answered(status, b"no")] * SENDS_MAX
+    with pytest.raises(Rejected, match=f"it answers {status}"):
+        desk.outbound().send()
+    assert (len(desk.crm.got), desk.crm.waited) == (1, [])
+
+
+def test_what_is_waited_for_is_said(desk: Desk) -> None:
+    desk.market.company("Acme")
+    desk.crm.answers = [Unavailable("down"), Answered(503)]
+    said: list[tuple[int, str, float]] = []
+    told: list[int] = []
+    out = Outbound(desk.market, desk.agent, "hubspot", "http://crm.example/", SECRET, post=desk.crm.post,
+                   sleep=lambda ms: None, waiting=lambda *what: said.append(what),
+                   telling=lambda: told.append(len(desk.crm.got)))  # fmt: skip
+    assert out.send().sends == 3
+    assert said == [(1, "down", 1_000), (2, "it answers 503", 2_000)]
+    assert told == [0], "before anything is told"
+    out.send()
+    assert told == [0], "and not where nothing is"

@@ -13,7 +13,8 @@ from antiphon import Fleet, InvalidInput, LimitExceeded, NotFound
 from antiphon.domains.market import MARKET, Market, names
 from antiphon.home import default_folder
 from antiphon.ops import market_rows
-from antiphon.ops.market_fields import check_map, stage_of, target_of, time_of, value_of
+from antiphon.ops.market_cells import stage_of, time_of, value_of
+from antiphon.ops.market_fields import check_map, target_of
 from antiphon.ops.market_import import Report, import_records
 from antiphon.ops.market_rows import Record, Refused, Rows
 from antiphon.world.clock import ManualClock

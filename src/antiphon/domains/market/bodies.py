@@ -142,6 +142,21 @@ class ForecastMade(msgspec.Struct, omit_defaults=True):
     model_accuracy: Decimal | None = None
 
 
+class Valued(msgspec.Struct):
+    """What a task has brought from a company, as the author sees it; in place of its word before."""
+
+    task: bytes
+    company: bytes
+    amount: Decimal
+
+
+class Unvalued(msgspec.Struct):
+    """The author takes its word back."""
+
+    task: bytes
+    company: bytes
+
+
 class Contributor(msgspec.Struct):
     """An agent that may add to the author's book, or may not any more."""
 
@@ -149,7 +164,7 @@ class Contributor(msgspec.Struct):
 
 
 class Published(msgspec.Struct, omit_defaults=True):
-    """Something that was published, as a feed tells it. `key` is its link, or what the feed calls it."""
+    """Something that was published, as a feed tells it. `key` is what the feed calls it, else its link."""
 
     key: str
     feed: str
@@ -179,11 +194,12 @@ class Linked(msgspec.Struct):
     entity: bytes
 
 
-class Delivered(msgspec.Struct):
-    """A message of another system has been taken; a second one with this key is the same."""
+class Delivered(msgspec.Struct, omit_defaults=True):
+    """A message of another system has been taken; a second one with this key and digest is the same."""
 
     system: str
     key: str
+    digest: bytes | None = None
 
 
 class Sent(msgspec.Struct):

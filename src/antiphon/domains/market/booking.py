@@ -6,10 +6,12 @@ What is known already is not recorded again, so a file can be imported, or a mes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from copy import copy
+from typing import Any, Final, Self
 
 import msgspec
 
+from antiphon.domains.audience import EVERYBODY, Audience, of_agent, of_circle, of_row
 from antiphon.domains.market import bodies, fields, keys, names
 from antiphon.domains.network.formulas import trust as beta
 from antiphon.model import times
@@ -48,20 +50,32 @@ def became(row: Mapping[str, Any] | None, news: fields.Taken) -> str:
 class Book:
     """A book of the market, as one agent uses it: its own, or (`book`, a log's id as text) one that it may add to.
 
-    With `circle` (16 bytes) all is for that circle; else it is public.
+    With `circle` (16 bytes) all is for that circle; else it is public, but for people, who are for this agent alone
+    (with `publish_people` for everybody too). For whom a person is, is said once: what is said afterwards is too.
     """
 
-    def __init__(self, recorder: Recorder, *, book: str | None = None, circle: bytes | None = None) -> None:
+    def __init__(
+        self, recorder: Recorder, *, book: str | None = None, circle: bytes | None = None, publish_people: bool = False
+    ) -> None:
         self._recorder = recorder
         self._book = None if book is None else parse_id(book)
         if circle is not None and book is not None:
             raise InvalidInput("market: what is asked of another book is public: leave `circle` out")
-        self._circle = circle
+        if circle is not None and publish_people:
+            raise InvalidInput("market: people are for a circle, or for everybody: choose one")
+        self._for = EVERYBODY if circle is None else of_circle(circle)
+        self._people = self._for if publish_people or circle is not None else of_agent(parse_id(recorder.id))
 
     @property
     def home(self) -> bytes:
         """The log that keeps the book."""
         return self._recorder.log_id if self._book is None else self._book
+
+    def recording_by(self, recorder: Recorder) -> Self:
+        """The same book, recorded by another recorder of the same agent."""
+        made = copy(self)
+        made._recorder = recorder
+        return made
 
     @property
     def recorder(self) -> Recorder:
@@ -191,14 +205,15 @@ class Book:
         rest = {field: value for field, value in news.changes.items() if field not in fields.IDENTITY}
         entity, event = None if row is None else entity_text(row["id"]), None
         about = sorted({*filter(None, (found.get("name"),)), *(() if row is None else (row["name"],))})
+        whose = self._people if row is None else of_row(row)
         with self._recorder.together():
             if who:
                 person = bodies.PersonaRecorded(who, news.times, mark if row is None else None, origin)
-                made = self._record(names.PERSONA_RECORDED, person, entity=entity, about=about)
+                made = self._record(names.PERSONA_RECORDED, person, whose, entity=entity, about=about)
                 entity, event = made.entity, made.event
             if rest or not who:
                 enriched = bodies.Enriched(rest, news.times, origin)
-                event = self._record(names.PERSONA_ENRICHED, enriched, entity=entity, about=about).event
+                event = self._record(names.PERSONA_ENRICHED, enriched, whose, entity=entity, about=about).event
         assert entity is not None
         return Put(entity, became(row, news), tuple(news.changes), news.stale, event)
 
@@ -213,10 +228,12 @@ class Book:
             return Put(persona, "same", (), news.stale)
         if row["home"] != self._recorder.log_id:
             asked = bodies.Enrich(row["home"], found, when, fields_since, origin)
-            answer = self._recorder.request(names.PERSONA_ENRICH, asked, home=row["home"], entity=persona)
+            answer = self._recorder.request(
+                names.PERSONA_ENRICH, asked, home=row["home"], entity=persona, **of_row(row).how
+            )
             return Put(persona, "asked", tuple(news.changes), news.stale, answer.event)
         body = bodies.Enriched(news.changes, news.times, origin)
-        made = self._record(names.PERSONA_ENRICHED, body, entity=persona, about=[row["name"]])
+        made = self._record(names.PERSONA_ENRICHED, body, of_row(row), entity=persona, about=[row["name"]])
         return Put(persona, became(row, news), tuple(news.changes), news.stale, made.event)
 
     def remove(self, persona: str) -> Receipt:
@@ -224,7 +241,7 @@ class Book:
         row = self._persona(persona)
         if row["home"] != self._recorder.log_id:
             raise InvalidInput(f"personas: {persona} is in another agent's book: only that agent takes it out")
-        return self._record(names.PERSONA_REMOVED, bodies.Removed(), entity=persona, about=[row["name"]])
+        return self._record(names.PERSONA_REMOVED, bodies.Removed(), of_row(row), entity=persona, about=[row["name"]])
 
     def meet(
         self, persona: str, *, success: bool | None = None, channel: str | None = None, occurred: Time | None = None
@@ -234,7 +251,7 @@ class Book:
         if success is not None and type(success) is not bool:
             raise InvalidInput(f"persona_interactions.success is true or false, not {success!r:.60}")
         body = bodies.Met(row["id"], success, channel)
-        return self._record(names.PERSONA_MET, body, occurred=occurred, about=[row["name"]])
+        return self._record(names.PERSONA_MET, body, of_row(row), occurred=occurred, about=[row["name"]])
 
     def trust(self, persona: str, *, as_of: Time | None = None) -> float:
         """What to expect of a person from how it went so far, each time halved every 30 days; 0.5 where nothing is
@@ -277,6 +294,11 @@ class Book:
         given = {"name": name, "website": website}
         return fields.find_company(self._select, self.home, {k: v for k, v in given.items() if v})
 
+    def find_person(self, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The person of this book with this address, else with this name and company; None when there is none."""
+        found = fields.checked(names.PERSONAS, {k: v for k, v in given.items() if k in ("name", "email", "company")})
+        return self._find_persona(found)[0] if "name" in found else None
+
     def _known_company(self, name: str) -> bytes | None:
         rows = self._select(names.COMPANIES, home=self.home, name_key=keys.company_key(name))
         found: bytes | None = rows[0]["id"] if len(rows) == 1 else None
@@ -316,9 +338,8 @@ class Book:
         """Fields' own times, none of them later than now."""
         return {name: self._when(at) for name, at in (since or {}).items()}
 
-    def _record(self, kind: str, body: Any, *, entity: str | None = None, **how: Any) -> Receipt:
-        scope = Scope.PUBLIC if self._circle is None else Scope.CIRCLE
-        return self._recorder.record(kind, body, entity=entity, scope=scope, circle=self._circle, **how)
+    def _record(self, kind: str, body: Any, whose: Audience | None = None, **how: Any) -> Receipt:
+        return self._recorder.record(kind, body, **(whose or self._for).how, **how)
 
     def _keep(self, kind: str, body: Any) -> Receipt:
         """Records what is nobody else's business."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from antiphon.domains.market import bodies, keys, names
 from antiphon.domains.market.booking import Put
@@ -13,7 +13,7 @@ from antiphon.model import times
 from antiphon.model.errors import InvalidInput
 from antiphon.model.text import check_text, entity_text, parse_entity, parse_id
 from antiphon.model.times import Time
-from antiphon.views.commands import Receipt
+from antiphon.views.commands import Receipt, Recorder
 
 _WORD: Final = re.compile(r"\w+", re.UNICODE)
 _MENTION_CHARS_MIN: Final = 4
@@ -41,7 +41,7 @@ class Market(Deals):
         categories: Sequence[str] = (),
     ) -> Receipt | None:
         """What a feed tells of; None where that is known, word for word. `mentions` are the book's companies in it."""
-        key = link or guid or f"{feed}#{title}"
+        key = guid or link or f"#{title}"
         if not isinstance(title, str) or not title.strip():
             raise InvalidInput("publications.title: what was published needs a title")
         words = [check_text(title, what="publications.title"), check_text(summary or "", what="publications.summary")]
@@ -50,7 +50,7 @@ class Market(Deals):
             key, feed, words[0][: names.LONG_TEXT_MAX], link, words[1][: names.LONG_TEXT_MAX] or None, when,
             sorted({*categories})[: names.MENTIONS_MAX], self.mentioned(" ".join(words)),
         )  # fmt: skip
-        entity = keys.publication_id(parse_id(self._recorder.id), key)
+        entity = keys.publication_id(parse_id(self._recorder.id), feed, key)
         row = self._table(names.PUBLICATIONS).get(entity)
         if row is not None and all(
             row[name] == getattr(body, name) for name in ("title", "summary", "link", "categories")
@@ -80,6 +80,11 @@ class Market(Deals):
                     known.setdefault(row["name_key"], []).append(row["id"])
             self._names = now, known
         return self._names[1]
+
+    def recording_by(self, recorder: Recorder) -> Self:
+        """As `Book.recording_by`."""
+        self._names = None  # it may add companies
+        return super().recording_by(recorder)
 
     def company(self, name: str | None = None, **how: Any) -> Put:
         """As `Book.company`."""
@@ -128,13 +133,16 @@ class Market(Deals):
         """What other systems call a thing."""
         return self._select(names.LINKS, agent_id=parse_id(self._recorder.id), entity_id=parse_entity(entity))
 
-    def was_delivered(self, system: str, key: str) -> bool:
-        """Whether a message of another system has been taken."""
-        return self._table(names.DELIVERIES).get(parse_id(self._recorder.id), system, key) is not None
+    def delivered(self, system: str, key: str) -> bytes | None:
+        """What the message of another system that was taken under a key is known by, empty where that was not noted;
+        None where none was taken.
+        """
+        row = self._table(names.DELIVERIES).get(parse_id(self._recorder.id), system, key)
+        return None if row is None else row["digest"] or b""
 
-    def deliver(self, system: str, key: str) -> Receipt:
-        """Notes that a message of another system has been taken."""
-        return self._keep(names.DELIVERED, bodies.Delivered(system, key))
+    def deliver(self, system: str, key: str, digest: bytes | None = None) -> Receipt:
+        """Notes that a message of another system has been taken, and by what it is known again."""
+        return self._keep(names.DELIVERED, bodies.Delivered(system, key, digest))
 
     def sent_upto(self, system: str) -> int:
         """The last event of this log that another system was told of, -1 when none was."""

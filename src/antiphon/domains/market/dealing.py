@@ -89,7 +89,7 @@ class Deals(Book):
             raise InvalidInput(f"opportunities.stage is one of {', '.join(names.STAGES)}, not {stage!r:.60}")
         body: dict[str, Any] = {"stage": stage, "on": _day("opportunities.closed_on", on), "origin": origin}
         body["at"] = None if at is None else self._when(at)
-        return self._recorder.request(names.MOVE, body, home=row["home"], entity=opportunity)
+        return self._recorder.request(names.MOVE, body, home=row["home"], entity=opportunity, **self._for.how)
 
     def assign(self, opportunity: str, owner: str, *, support: Sequence[str] = ()) -> Answer:
         """Asks the deal's home that it be another agent's, helped by others."""
@@ -97,7 +97,30 @@ class Deals(Book):
             raise InvalidInput("opportunities.support_agents is a list of agents")
         body = {"owner": parse_id(owner), "support": [parse_id(agent) for agent in support]}
         row = self._deal(opportunity)
-        return self._recorder.request(names.ASSIGN, body, home=row["home"], entity=opportunity)
+        return self._recorder.request(names.ASSIGN, body, home=row["home"], entity=opportunity, **self._for.how)
+
+    # -- what tasks bring --------------------------------------------------------------------------------------------
+
+    def value_task(self, task: str, company: str, amount: Number) -> Receipt:
+        """Says what a task has brought from a company of the book, in place of what the agent said before."""
+        found = _decimal("task_values.amount", amount)
+        if found is None or found < 0:
+            raise InvalidInput(f"task_values.amount is a number from 0 on, not {amount!r:.60}")
+        return self._record(names.VALUED, bodies.Valued(*self._task_and_company(task, company), found))
+
+    def unvalue_task(self, task: str, company: str) -> Receipt:
+        """Takes that back. Raises NotFound where the agent has said nothing."""
+        of = self._task_and_company(task, company)
+        if self._table(names.VALUES).get(*of, parse_id(self._recorder.id)) is None:
+            raise NotFound(f"task_values: this agent has not said what {task} has brought from {company}")
+        return self._record(names.UNVALUED, bodies.Unvalued(*of))
+
+    def _task_and_company(self, task: str, company: str) -> tuple[bytes, bytes]:
+        of = parse_entity(task), parse_entity(company)
+        for table, key in zip(("tasks", names.COMPANIES), of, strict=True):
+            if self._table(table).get(key) is None:
+                raise NotFound(f"{table}: there is no {entity_text(key)} here, or not for this agent to see")
+        return of
 
     # -- forecasts ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any, Final
 
+from antiphon.domains import audience
 from antiphon.domains.market import bodies, decide, fields, keys, names, parties, pipeline, sources
 from antiphon.model.errors import InvalidInput
 from antiphon.model.event import Event
@@ -68,6 +69,7 @@ def _persona(event: Event, body: bodies.PersonaRecorded) -> Iterable[Write]:
         yield Write(names.PERSONAS, event.entity, Op.UPDATE, values)
         return
     values |= {"id": event.entity, "fingerprint": body.fingerprint, "home": event.log, "created_at": time_of(event)}
+    values |= audience.said_by(event)
     yield write(parties.PERSONAS_TABLE, Op.ASSERT, values)
 
 
@@ -127,6 +129,14 @@ def _assigned(event: Event, body: bodies.Assigned) -> Iterable[Write]:
         yield Write(names.OPPORTUNITIES, event.entity, Op.UPDATE, values)
 
 
+def _valued(event: Event, body: bodies.Valued) -> Iterable[Write]:
+    """The author's word, and the task's and the company's row that counts all of them."""
+    of = {"task_id": body.task, "company_id": body.company}
+    said = {**of, "agent_id": event.author, "amount": body.amount, "said": 1, "said_at": time_of(event)}
+    yield write(pipeline.VALUES_TABLE, Op.ASSERT, said)
+    yield write(pipeline.GENERATED_TABLE, Op.ASSERT, of)
+
+
 def _forecast(event: Event, body: bodies.ForecastMade) -> Iterable[Write]:
     """The author's forecast for the period; what is no period is refused, since no deal could be counted in it."""
     keys.check_period(body.period_start, body.period_end)
@@ -139,7 +149,7 @@ def _forecast(event: Event, body: bodies.ForecastMade) -> Iterable[Write]:
 
 def _published(event: Event, body: bodies.Published) -> Iterable[Write]:
     """The author's copy of what was published."""
-    made = keys.publication_id(event.author, body.key)
+    made = keys.publication_id(event.author, body.feed, body.key)
     _is_its(event, made)
     yield write(
         sources.PUBLICATIONS_TABLE,
@@ -169,6 +179,9 @@ _FOLDS: Final[dict[str, tuple[type, tuple[Callable[..., Any], ...]]]] = {
     names.MOVED: (bodies.Moved, (_moved,)),
     names.ASSIGNED: (bodies.Assigned, (_assigned,)),
     names.FORECAST: (bodies.ForecastMade, (_forecast,)),
+    names.VALUED: (bodies.Valued, (_valued,)),
+    names.UNVALUED: (bodies.Unvalued, (DeleteRow(pipeline.VALUES_TABLE, {"task_id": "task", "company_id": "company",
+                                                                         "agent_id": "@author"}),)),
     names.ADMITTED: (bodies.Contributor, (AssertRow(parties.CONTRIBUTORS_TABLE, admitted_by="@author",
                                                     agent_id="agent", book="@log", admitted_at="@time"),)),
     names.DISMISSED: (bodies.Contributor, (DeleteRow(parties.CONTRIBUTORS_TABLE, {"admitted_by": "@author",
@@ -180,7 +193,8 @@ _FOLDS: Final[dict[str, tuple[type, tuple[Callable[..., Any], ...]]]] = {
                                              entity_type="entity_type", external_id="external_id",
                                              entity_id="entity", linked_at="@time"),)),
     names.DELIVERED: (bodies.Delivered, (AssertRow(sources.DELIVERIES_TABLE, agent_id="@author", system="system",
-                                                   delivery_key="key", received_at="@time"),)),
+                                                   delivery_key="key", received_at="@time",
+                                                   digest="digest"),)),
     names.SENT: (bodies.Sent, (AssertRow(sources.SYSTEMS_TABLE, agent_id="@author", system="system",
                                          sent_upto="upto", sent_at="@time"),)),
 }  # fmt: skip
@@ -190,7 +204,8 @@ MARKET: Final = Domain(
     kinds=tuple(Kind(name, body) for name, (body, _) in _FOLDS.items()),
     tables=(
         parties.PERSONAS_TABLE, parties.COMPANIES_TABLE, parties.PRODUCTS_TABLE, pipeline.OPPORTUNITIES_TABLE,
-        pipeline.FORECASTS_TABLE, pipeline.ACTUALS_TABLE, parties.INTERACTIONS_TABLE, parties.CONTRIBUTORS_TABLE,
+        pipeline.FORECASTS_TABLE, pipeline.ACTUALS_TABLE, pipeline.VALUES_TABLE, pipeline.GENERATED_TABLE,
+        parties.INTERACTIONS_TABLE, parties.CONTRIBUTORS_TABLE,
         sources.PUBLICATIONS_TABLE, sources.FEEDS_TABLE, sources.LINKS_TABLE, sources.DELIVERIES_TABLE,
         sources.SYSTEMS_TABLE,
     ),

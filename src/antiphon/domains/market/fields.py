@@ -25,7 +25,8 @@ IDENTITY: Final = ("name", "email", "phone", "address", "linkedin_url")
 _OURS: Final = frozenset(
     {
         "id", "fingerprint", "name_key", "site_key", "created_at", "updated_at", "field_times", "home", "stage",
-        "closed_on", "stage_since", "velocity_score", "owner_agent", "support_agents", "created_by",
+        "audience", "circle", "closed_on", "stage_since", "velocity_score", "owner_agent", "support_agents",
+        "created_by",
     }
 )  # fmt: skip
 """Columns that no record gives: they follow from it, or are decided."""
@@ -94,7 +95,8 @@ def _form(table: Table, name: str, value: Any) -> Any:
         if column.pii:  # what does not fit could still be somebody's
             raise InvalidInput(f"{table.name}.{name} is not what it should be: a text of at most {_most(name):,}"
                                " characters") from None  # fmt: skip
-        raise InvalidInput(f"{table.name}.{name}: {error}") from None
+        what = str(error).removeprefix(f"column {name!r}")  # which the table's name stands before
+        raise InvalidInput(f"{table.name}.{name}{what if what != str(error) else f': {error}'}") from None
     if column.pii:
         check_identity({name: found})
     return packed(found) if column.type == Type.VECTOR else found

@@ -91,9 +91,9 @@ def forecast_id(agent: bytes, start: date, end: date) -> bytes:
     return natural_id("market/forecast", f"{agent.hex()}/{start.isoformat()}/{end.isoformat()}")
 
 
-def publication_id(agent: bytes, key: str) -> bytes:
-    """What an agent has read somewhere, by its link or what its feed calls it."""
-    return natural_id("market/publication", f"{agent.hex()}/{key}")
+def publication_id(agent: bytes, feed: str, key: str) -> bytes:
+    """What an agent has read in a feed, by what that calls it, else by its link: no feed writes another's."""
+    return natural_id("market/publication", f"{agent.hex()}/{len(feed)}/{feed}/{key}")
 
 
 def periods_of(day: date) -> tuple[tuple[date, date], ...]:

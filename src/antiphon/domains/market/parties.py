@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from antiphon.domains import audience
 from antiphon.domains.market import names
 from antiphon.model.places import DAY_MS, ENGLISH, Edge, Node, Places, Relational, Search, Stream, Vectors
 from antiphon.model.table import ANYONE, READ_ALL, Check, Column, Derived, Index, Merge, Table, Type
@@ -71,6 +72,7 @@ PERSONAS_TABLE: Final = Table(
         Column("behavioral_embedding", Type.VECTOR, size=BEHAVIORAL_SIZE, merge=DECIDED),
         Column("source", Type.TEXT, merge=DECIDED, check=NAME, doc="hubspot, manual, a file's name, …"),
         Column("consciousness_level", Type.DECIMAL, default=100, merge=DECIDED, check=Check(above=0, most=200)),
+        *audience.columns(),
         *home_columns(),
     ),
     indexes=(
@@ -82,7 +84,7 @@ PERSONAS_TABLE: Final = Table(
     ),
     unique=(("fingerprint",),),
     shared=True,
-    access=READ_ALL,
+    access=audience.ACCESS,
     home="home",
     places=Places(
         relational=Relational(hash=("id",), partitions=16),
@@ -95,7 +97,7 @@ PERSONAS_TABLE: Final = Table(
         ),
         streams=(Stream("persona.enriched", 3, 90 * DAY_MS, kinds=(names.PERSONA_ENRICHED,)),),
     ),
-    doc="People in the market, each once in its book.",
+    doc="People in the market, each once in its book; for its agent alone, unless it says otherwise.",
 )  # fmt: skip
 
 COMPANIES_TABLE: Final = Table(

@@ -10,7 +10,7 @@ from typing import Final
 
 from antiphon.domains.market import names
 from antiphon.domains.market.parties import COUNT, LIST, NAME, SHARE
-from antiphon.model.places import Places, Relational
+from antiphon.model.places import Edge, Places, Relational
 from antiphon.model.table import ANYONE, READ_ALL, Check, Column, Derived, Index, Merge, Table, Type
 
 DECIDED: Final = Merge.DECIDED
@@ -60,6 +60,48 @@ OPPORTUNITIES_TABLE: Final = Table(
     home="home",
     places=Places(relational=Relational(hash=("id",), partitions=16)),
     doc="Deals, from the first call to the signature.",
+)  # fmt: skip
+
+_OF_VALUE: Final = ("task_id", "company_id")
+VALUES_TABLE: Final = Table(
+    names.VALUES,
+    key=(*_OF_VALUE, "agent_id"),
+    columns=(
+        Column("task_id", Type.ID, nullable=False, references="tasks.id"),
+        Column("company_id", Type.ID, nullable=False, references="food_companies.id"),
+        Column("agent_id", Type.AGENT, nullable=False, doc="who says so"),
+        Column("amount", Type.DECIMAL, nullable=False, scale=2, check=COUNT),
+        Column("said", Type.INTEGER, nullable=False, default=1, check=Check(least=1, most=1),
+               doc="1: by it `generated_values` knows that somebody says so"),
+        Column("said_at", Type.TIMESTAMP),
+    ),
+    indexes=(Index(("agent_id", "said_at")),),
+    shared=True,
+    access=READ_ALL,
+    places=Places(relational=Relational(hash=("task_id",), partitions=16)),
+    doc="What tasks have brought from companies: each agent's own word.",
+)  # fmt: skip
+
+GENERATED_TABLE: Final = Table(
+    names.GENERATED,
+    key=_OF_VALUE,
+    columns=(
+        Column("task_id", Type.ID, nullable=False, references="tasks.id"),
+        Column("company_id", Type.ID, nullable=False, references="food_companies.id"),
+        Column("amount", Type.DECIMAL, scale=2, derived=Derived("max", names.VALUES, "amount", _OF_VALUE),
+               doc="the most that is said: several words about one value do not add up"),
+        Column("said", Type.INTEGER, derived=Derived("max", names.VALUES, "said", _OF_VALUE),
+               doc="1 while somebody says so, else null"),
+    ),
+    indexes=(Index(("company_id",)),),
+    writers=ANYONE,
+    shared=True,
+    access=READ_ALL,
+    places=Places(
+        relational=Relational(hash=("task_id",), partitions=16),
+        edges=(Edge("GENERATES_VALUE", "task_id", "company_id", "Task", "Company", ("amount",), where=("said", 1)),),
+    ),
+    doc="What tasks have brought from companies, once for all that agents say of two. All of it is counted.",
 )  # fmt: skip
 
 ACTUALS_TABLE: Final = Table(

@@ -21,7 +21,7 @@ PUBLICATIONS_TABLE: Final = Table(
     key="id",
     minted=False,
     columns=(
-        Column("id", Type.ID, nullable=False, doc="a hash of the agent and the link, or what the feed calls it"),
+        Column("id", Type.ID, nullable=False, doc="a hash of the agent, the feed, and what it calls it"),
         Column("agent_id", Type.AGENT, nullable=False),
         Column("feed", Type.TEXT, nullable=False, check=_URL),
         Column("link", Type.TEXT, check=_URL),
@@ -80,6 +80,7 @@ DELIVERIES_TABLE: Final = Table(
         Column("system", Type.TEXT, nullable=False, check=NAME),
         Column("delivery_key", Type.TEXT, nullable=False, check=NAME),
         Column("received_at", Type.TIMESTAMP, nullable=False),
+        Column("digest", Type.BYTES, check=Check(length_max=32), doc="what the message is known by, under its secret"),
     ),
     retention=Retention("received_at", 7 * DAY_MS),
     doc="Messages of other systems that have been taken, so that none is taken twice.",
