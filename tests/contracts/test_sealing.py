@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from antiphon import Agent, Domain
+from antiphon import Agent, AssertRow, Domain, Kind
 from antiphon.engines.memory import MemoryTables
 from antiphon.engines.sealing import SEAL_KEY, SealedPlace, SealedSink, SealedSource, Seals, blind_name
 from antiphon.engines.sqlite import fulltext
@@ -46,6 +46,19 @@ PEOPLE = Table(
     places=Places(relational=Relational(), caches=(Cache("customer:{id}:all"), Cache("customer:{id}", of=("city",)))),
 )
 ROWS = [("Ada Lovelace", "ada@example.org", "London"), ("Bob", "Bob@Example.org", "Rome"), (None, None, "Rome")]
+
+TOLD = Table(
+    "told",
+    key="id",
+    columns=(Column("id", Type.ID, nullable=False), Column("name", Type.TEXT, pii=True)),
+    places=Places(relational=Relational(), caches=(Cache("told:{id}"),)),
+)
+
+
+class Told(msgspec.Struct):
+    """That somebody is called so."""
+
+    name: str
 
 
 def changes() -> list[Change]:
@@ -236,6 +249,34 @@ def served(url: str) -> Iterator[SealedSource]:
     yield SealedSource(source, seals())
     source.close()
     sink.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("engine", ["postgres", "valkey"])
+def test_who_follows_with_a_bare_engine_sends_nothing_that_names_anybody(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(engine)
+    kind = Kind("customer.told", Told)
+    people = Domain("customers", kinds=(kind,), tables=(TOLD,), folds={kind.name: (AssertRow(TOLD, name="name"),)})
+    with Agent.create("ada", home=tmp_path, domains=[people]) as agent, ExitStack() as ending:
+        agent.record("customer.told", {"name": "Ada Lovelace"})
+        if engine == "postgres":
+            from antiphon.engines.postgres.tables import PostgresTables
+
+            bare: Any = PostgresTables(server.url(server.make_database("bare")))
+        else:
+            from antiphon.engines.redis.tables import RedisTables
+
+            bare = RedisTables(server.url(), prefix=server.prefix())
+        ending.callback(bare.close)
+        follower = agent.follow(bare, name="bare", tables=["told"])
+        ending.callback(follower.close)
+        follower.run()
+        (change,) = bare.rows(agent.seals.table(TOLD), after=None, limit=10)
+        assert "Lovelace" not in repr(change)
+        assert isinstance(change.row["name"], bytes)
+        assert not list(follower.check())
 
 
 @pytest.mark.server

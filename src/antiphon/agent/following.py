@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from antiphon.agent.listing import Listing
+from antiphon.engines.sealing import SealedSink
 from antiphon.engines.sqlite.followers import SqliteFollowers
 from antiphon.model.errors import InvalidInput, NotFound
 from antiphon.model.text import check_text
@@ -31,10 +32,13 @@ class Following(Listing):
 
         `tables` are all that there are when none are named. Call `run` or `step`, or say `background`: then a thread
         does, until the agent is closed. Of a fleet's file, the rows of all its agents are followed. An engine that is
-        fed from another file is refused, unless this one is to `take_over`: then that one's rows go.
+        fed from another file is refused, unless this one is to `take_over`: then that one's rows go. An engine that is
+        `elsewhere` never sees personal data: it is sealed under this home's keys, here where nobody has done it.
         """
         registry = self.replica.registry
         chosen = [registry.table(one) for one in (registry.tables if tables is None else tables)]
+        if any(table.personal for table in chosen) and getattr(sink, "elsewhere", False):
+            sink = SealedSink(sink, self.seals)
         follower = Follower(self.replica, sink, _checked(name), chosen, take_over=take_over)
         self._begin(follower, background=background)
         return follower

@@ -66,6 +66,9 @@ class PostgresTables:
     written.
     """
 
+    elsewhere: Final = True
+    """Personal data leaves the machine: `Agent.follow` seals it."""
+
     def __init__(self, url: str, *, schema: str = "antiphon", clock: Clock | None = None, **limits: Any) -> None:
         self._server = Server(url, schema=schema, **limits)
         self._schema = schema

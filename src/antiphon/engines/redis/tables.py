@@ -52,6 +52,8 @@ class RedisTables:
 
     partial: Final = True
     """A row that is missing here was evicted or is cold; only what is there can be wrong."""
+    elsewhere: Final = True
+    """Personal data leaves the machine: `Agent.follow` seals it."""
 
     def __init__(
         self, url: str, *, prefix: str = "", warm_ms: int = WARM_MS, answer_s_max: float = ANSWER_S_MAX
