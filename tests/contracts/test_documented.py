@@ -76,7 +76,9 @@ def test_personal_data_is_opened_with_the_homes_keys_and_no_others(urls: tuple[s
         feed(*urls)
         places = PostgresSource(urls[0], ada.tables), RedisRows(urls[1], ada.tables)
         people = ada.table("personas", source=places[0])
-        assert people.select(email="ann@acme.com")[0]["name"] == "Ann Meyer"
+        (ann,) = people.select(email="ann@acme.com")
+        assert (ann["name"], ann.source) == ("Ann Meyer", "store")
+        assert people.get(ann["id"]).source == "store"  # type: ignore[union-attr]
         with Agent.create("bob") as bob:  # of the same home, but not one to read her
             assert bob.table("personas", source=places[0]).select(email="ann@acme.com") == []
         with pytest.raises(InvalidInput, match="unsealed"):

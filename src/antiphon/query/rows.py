@@ -33,6 +33,7 @@ _PAGE: Final = 500
 
 class Row(dict[str, Any]):
     """A row: a map from column to value. It is at most `stale_ms_max` behind the file; 0 where it was read from it.
+    Of a row that an engine was asked for by itself nobody knows how far it is behind: `Agent.reach` does.
 
     `n` numbers it in this file; `log` (a number in the file) and `seq` place the event that it speaks by. `source` says
     which place it is from; outside of the file, it has no numbers there.
@@ -291,4 +292,4 @@ def _too_far(scanned: int) -> LimitExceeded:
 
 
 def _row(row: StoredRow) -> Row:
-    return Row(row.values, n=row.n, log=row.log, seq=row.seq)
+    return Row(row.values, n=row.n, log=row.log, seq=row.seq, source=row.source)

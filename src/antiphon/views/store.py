@@ -33,12 +33,13 @@ class EventReader(Protocol):
 
 
 class StoredRow(msgspec.Struct, frozen=True):
-    """A row as kept: its number in the file, the (log number, seq) it speaks by, and its columns."""
+    """A row as kept: its number in the file, the (log number, seq) it speaks by, its columns, and where it was read."""
 
     n: int
     log: int
     seq: int
     values: dict[str, Any]
+    source: str = "file"
 
 
 class TableStore(Protocol):

@@ -303,4 +303,4 @@ def _stored(table: Table, row: Sequence[Any]) -> StoredRow:
         values = {column.name: value_of(column, raw) for column, raw in zip(table.columns, row[1:], strict=True)}
     except (AttributeError, TypeError, ValueError) as error:
         raise Corrupt(f"a row of {table.name!r} in PostgreSQL is not as declared: {error}") from error
-    return StoredRow(int(row[0]), ELSEWHERE, ELSEWHERE, values)
+    return StoredRow(int(row[0]), ELSEWHERE, ELSEWHERE, values, PostgresSource.name)
