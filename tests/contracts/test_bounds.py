@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 
 from antiphon.model.errors import Rejected
@@ -200,3 +201,14 @@ def test_a_percent_sign_in_the_condition_of_an_index_is_no_placeholder(postgres:
         assert asked.path.index is not None
         part = source.page(asked, READER, after=None, limit=10, scanned_max=100)
         assert [row.values["at"] for row in part.rows] == [row["at"] for row in rows if row["stage"] == stage]
+
+
+@pytest.mark.server
+def test_whoever_else_uses_the_driver_here_keeps_its_own_times(postgres: PostgresPlace) -> None:
+    at, took = datetime(2026, 11, 21, tzinfo=UTC), timedelta(seconds=1)
+    with both(postgres, WON), psycopg.connect(postgres.url()) as session:
+        session.execute("CREATE TEMP TABLE times(at timestamptz, took interval)")
+        with session.cursor().copy("COPY times FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["timestamptz", "interval"])
+            copy.write_row([at, took])
+        assert session.execute("SELECT * FROM times").fetchall() == [(at, took)]

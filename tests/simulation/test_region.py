@@ -74,7 +74,7 @@ def same_as_one_file(people: Cast, shards: int, story: list[Any], cut: int, turn
         perform(world, story[cut:])
         turn.shuffle(logs)
         take_all(region, world, logs)
-        world.here.set_wall(max(world.clock.now_ms(), *(world.source.head(log).hlc >> 16 for log in people.logs)))
+        world.here.set_wall(max(world.clock.now_ms(), world.latest_ms()))
         must = world.must()
         assert rows_of(region) == {
             name: {key: row for key, (row, _) in rows.items()} for name, rows in must.rows.items()

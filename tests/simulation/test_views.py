@@ -202,8 +202,7 @@ def told(people: Cast, todo: list[Any], orders: tuple[list[int], list[int]]) -> 
     world = World(people, domain)
     try:
         perform(world, todo)
-        now = max(world.clock.now_ms(), world.here.now_ms(), *(world.source.head(log).hlc >> 16 for log in people.logs))
-        world.here.set_wall(now)
+        world.here.set_wall(max(world.clock.now_ms(), world.here.now_ms(), world.latest_ms()))
         for at, order in enumerate(orders):
             world.deliver_all(at, order)
         check(world)

@@ -209,6 +209,12 @@ class World:
             found += self.source.reader.events(head, 0, self.cut.get(log))
         return found
 
+    def latest_ms(self) -> int:
+        """When nothing that counts is of the future any more: by the hour that was written, which a clock reset lowers
+        only where it counts itself.
+        """
+        return max((event.header.hlc >> 16 for event in self.visible()), default=0)
+
     def must(self) -> Rows:
         """What every replica must hold that has heard everything."""
         resets: dict[bytes, list[tuple[int, int]]] = {}

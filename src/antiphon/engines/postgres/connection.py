@@ -17,6 +17,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from antiphon.engines.postgres.ddl import Dialect
+from antiphon.engines.postgres.values import adapt
 from antiphon.engines.variables import check_url
 from antiphon.model.errors import AntiphonError, Corrupt, InvalidInput, Rejected, Unavailable
 from antiphon.world.clock import SystemClock
@@ -148,6 +149,7 @@ class Server:
             keepalives_idle=10,
             tcp_user_timeout=int(self._silence_s * 1_000),
         )
+        adapt(session)
         try:
             self._look(session)
         except BaseException:

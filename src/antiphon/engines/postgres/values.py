@@ -42,8 +42,12 @@ class _Lengths(Dumper):
         return struct.pack("!qii", obj, 0, 0)
 
 
-psycopg.adapters.register_dumper(Moment, _Moments)
-psycopg.adapters.register_dumper(Length, _Lengths)
+def adapt(session: psycopg.Connection) -> None:
+    """Teaches one connection these types: taught to all, they would also stand for the times of whoever else uses the
+    driver in this process.
+    """
+    session.adapters.register_dumper(Moment, _Moments)
+    session.adapters.register_dumper(Length, _Lengths)
 
 
 def asked(column: Column) -> str:
