@@ -104,7 +104,7 @@ def _followed(name: str, url: str, size: Size) -> Iterator[Figure]:
         with Agent.open("ada", home=home, domains=[PLAIN]) as agent:
             _produce(agent, words, pace=None)
             sink = engine_at(url)
-            follower = agent.follow(sink, name="bench", tables=["plain_notes"])
+            follower = agent.follow(sink, name="bench", tables=["plain_notes"], take_over=True)
             begin = perf_counter()
             count = follower.run()
             seconds = perf_counter() - begin
@@ -142,18 +142,20 @@ def feed(home: Path, url: str, rows: int) -> None:
     lags: list[float] = []
     apply = sink.apply
 
-    def timed(epoch: int, changes: list[Change]) -> None:
-        apply(epoch, changes)
+    def timed(epoch: int, changes: list[Change], **said: Any) -> None:
+        apply(epoch, changes, **said)
         now = time()
         lags.extend((now - change.row["weight"]) * 1_000 for change in changes if change.row is not None)
 
     sink.apply = timed
     with Agent.open("ada", home=home, domains=[PLAIN]) as agent:
-        follower = agent.follow(sink, name="bench", tables=["plain_notes"])
+        follower = agent.follow(sink, name="bench", tables=["plain_notes"], take_over=True)
         follower.run()
         print("ready", flush=True)
         follower.start()
         while len(lags) < rows:
+            if follower.has_ended:
+                raise SystemExit(f"the feeder has ended: {follower.error}")
             sleep(0.01)
         follower.close()
     sink.close()
