@@ -65,7 +65,7 @@ sim: $(READY) ## the simulation with one seed: make sim SEED=7
 
 engines: $(READY) ## the contract suites, on real servers, which it installs and starts, or which URLs name
 	@$(BIN)/python -m servers --or-named
-	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests/contracts $(ARGS)
+	@ANTIPHON_HYPOTHESIS=ci $(BIN)/python -m pytest -n $(JOBS) -rs --dist loadfile -m "not slow" tests/contracts $(ARGS)
 
 bench: $(READY) ## every figure beside its baseline (ARGS="NAME --json" for one)
 	@$(BIN)/python -m bench $(ARGS)

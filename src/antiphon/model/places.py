@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-HOUR_MS: Final = 3_600_000
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 FOREVER: Final = 0
 """As a retention: for ever."""

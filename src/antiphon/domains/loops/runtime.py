@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from antiphon.domains.loops import bodies, names
-from antiphon.domains.loops.tables import FORMER, MINUTE_MS, SHARE, WORD, hashed, of_home
-from antiphon.model.places import DAY_MS, HOUR_MS, Archive, Cache, Stream
+from antiphon.domains.loops.tables import FORMER, WORD, of_home
+from antiphon.domains.shapes import SHARE, hashed
+from antiphon.model.places import DAY_MS, HOUR_MS, MINUTE_MS, Archive, Cache, Stream
 from antiphon.model.table import READ_ALL, Check, Column, Derived, Index, Merge, Table, Type
 
 GUILDS_TABLE: Final = Table(

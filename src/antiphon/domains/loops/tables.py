@@ -6,11 +6,12 @@ name no time, what is warm (a day) stays in streams. Of what runs, is voted on a
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from antiphon.domains import audience
 from antiphon.domains.loops import bodies, names
-from antiphon.model.places import DAY_MS, HOUR_MS, Archive, Cache, Places, Relational, Stream
+from antiphon.domains.shapes import SHARE, hashed
+from antiphon.model.places import DAY_MS, HOUR_MS, MINUTE_MS, Archive, Cache, Stream
 from antiphon.model.table import (
     READ_ALL,
     Check,
@@ -26,8 +27,6 @@ from antiphon.model.table import (
     parties,
 )
 
-MINUTE_MS: Final = 60_000
-SHARE: Final = Check(least=0, most=1)
 SCORE: Final = Check(least=0)
 WORD: Final = Check(length_max=100)
 KIND: Final = Check(length_max=50)
@@ -42,11 +41,6 @@ def of_home() -> tuple[Column, Column]:
         Column("created_by", Type.AGENT, nullable=False, merge=Merge.ONCE),
         Column("home", Type.LOG, nullable=False, merge=Merge.ONCE, doc="the log that decides"),
     )
-
-
-def hashed(*columns: str, **places: Any) -> Places:
-    """In PostgreSQL by the hash of these columns, and in those other places."""
-    return Places(relational=Relational(hash=columns, partitions=16), **places)
 
 
 USERS_TABLE: Final = Table(

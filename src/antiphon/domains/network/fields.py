@@ -10,6 +10,7 @@ from antiphon.model.places import (
     DAY_MS,
     FOREVER,
     HOUR_MS,
+    MINUTE_MS,
     Archive,
     Cache,
     Edge,
@@ -45,8 +46,6 @@ CONSCIOUSNESS_MEASURED: Final = "consciousness.measured"
 ENTANGLED: Final = "agent.entangled"
 PATTERN_NAMED: Final = "pattern.named"
 PATTERN_MANIFESTED: Final = "pattern.manifested"
-
-MINUTE_MS: Final = 60_000
 
 SPORES: Final = Table(
     "spores",
