@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -52,10 +52,10 @@ def show(console: Console, figures: Figures) -> None:
     console.print(f"{said}  [dim]nothing is left behind[/dim]")
 
 
-def _grid(*justify: str) -> Table:
+def _grid(*justify: JustifyMethod) -> Table:
     table = Table.grid(padding=(0, 2))
     for one in justify:
-        table.add_column(justify=one)  # type: ignore[arg-type]
+        table.add_column(justify=one)
     return table
 
 

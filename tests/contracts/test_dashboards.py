@@ -34,6 +34,7 @@ from antiphon.model.text import parse_id
 from antiphon.query.access import Reader
 from antiphon.query.dashboard import federation_dashboard, figures_of
 from antiphon.query.rows import Rows
+from antiphon.replica.follow import Follower
 from antiphon.world.clock import ManualClock
 from servers import Postgres
 from servers.places import PostgresPlace, own_name
@@ -226,6 +227,14 @@ def test_without_pg_cron_the_feeder_refreshes_them(world: World, monkeypatch: py
         sink.close()
 
 
+def pulsed(sink: SealedSink, follower: Follower) -> None:
+    """A pulse that looks for late figures, as one a minute later would."""
+    tables = sink.engine
+    assert isinstance(tables, PostgresTables)
+    tables._dashboards._look_ms = 0.0
+    sink.pulse(follower._record.epoch)
+
+
 @pytest.mark.needs("own postgres")
 def test_a_job_that_fails_is_done_by_the_feeder(
     world: World, postgres: PostgresPlace, monkeypatch: pytest.MonkeyPatch
@@ -237,8 +246,7 @@ def test_a_job_that_fails_is_done_by_the_feeder(
     assert sink.lacks == []
     first = in_view(url)["as_of"]
     monkeypatch.setattr(showing, "LATE_MS", 0)
-    sink.engine._dashboards._look_ms = 0.0  # type: ignore[attr-defined]
-    sink.pulse(follower._record.epoch)
+    pulsed(sink, follower)
     assert in_view(url)["as_of"] > first
     sink.close()
     sql(postgres.url(), "SELECT cron.unschedule(jobid) FROM cron.job WHERE schedule = '0 0 1 1 *'")
@@ -307,8 +315,7 @@ def test_nothing_of_ours_is_put_over_something_else_of_that_name(world: World, p
     assert "federation_dashboard: something else has this name there: rename it, and feed again" in sink.lacks
     assert sql(url, "SELECT mine FROM antiphon.federation_dashboard") == [(1,)]
     sql(url, "DROP VIEW antiphon.federation_dashboard")
-    sink.engine._dashboards._look_ms = 0.0  # type: ignore[attr-defined]
-    sink.pulse(follower._record.epoch)
+    pulsed(sink, follower)
     assert in_view(url)["total_agents"] == 3
     assert sink.lacks == []
     sink.close()
@@ -325,11 +332,9 @@ def test_a_view_that_cannot_be_refreshed_stops_no_feeder(
     follower.run(patience_ms=PATIENCE_MS)
     with psycopg.connect(url) as session:  # as another feeder would: readers hold nobody up
         session.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY antiphon.federation_dashboard")
-        sink.engine._dashboards._look_ms = 0.0  # type: ignore[attr-defined]
-        sink.pulse(follower._record.epoch)
+        pulsed(sink, follower)
         assert any("federation_dashboard is not as fresh as it should be" in line for line in sink.lacks)
-    sink.engine._dashboards._look_ms = 0.0  # type: ignore[attr-defined]
-    sink.pulse(follower._record.epoch)
+    pulsed(sink, follower)
     assert sink.lacks == []
     sink.close()
 
